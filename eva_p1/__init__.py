@@ -1,0 +1,1 @@
+"""Generate and measure: ComfyUI client, workflow, bandit, fast metrics, the base agent."""

@@ -1,0 +1,1 @@
+"""The agent people run: base agent, deep analysis and taste, blended by one rule."""

@@ -1,0 +1,1 @@
+"""Deep analysis and training."""

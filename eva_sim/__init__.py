@@ -1,0 +1,1 @@
+"""A small server that speaks the ComfyUI API and renders simulated clips."""

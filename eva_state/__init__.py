@@ -1,0 +1,1 @@
+"""The shared state: journal, views, index, legacy import."""

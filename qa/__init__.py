@@ -1,0 +1,1 @@
+"""The agent command line, QA policies and terminal display."""
