@@ -111,21 +111,37 @@ class SettingSpec:
 
 
 SETTINGS: tuple[SettingSpec, ...] = (
-    SettingSpec("root", ("WAN22_SYSTEM_DIR",), "--root", "project root: state, models and output live below it",
-                "/workspace/wan22_system if it exists, else the project folder"),
-    SettingSpec("video_dir", ("COMFY_OUTPUT_DIR",), "--video-dir", "folder that holds the clips (ComfyUI's output folder)",
-                "/workspace/ComfyUI/output if it exists, else ROOT/output"),
+    SettingSpec(
+        "root",
+        ("WAN22_SYSTEM_DIR",),
+        "--root",
+        "project root: state, models and output live below it",
+        "/workspace/wan22_system if it exists, else the project folder",
+    ),
+    SettingSpec(
+        "video_dir",
+        ("COMFY_OUTPUT_DIR",),
+        "--video-dir",
+        "folder that holds the clips (ComfyUI's output folder)",
+        "/workspace/ComfyUI/output if it exists, else ROOT/output",
+    ),
     SettingSpec("state_dir", ("EVA_STATE_DIR",), "--state-dir", "folder of the shared state", "ROOT/auto_state"),
-    SettingSpec("api", ("COMFYUI_API",), "--api", "ComfyUI address; a comma-separated list drives several servers",
-                "http://127.0.0.1:8188"),
+    SettingSpec(
+        "api", ("COMFYUI_API",), "--api", "ComfyUI address; a comma-separated list drives several servers", "http://127.0.0.1:8188"
+    ),
     SettingSpec("port", ("SERVER_PORT", "PORT"), "--port", "port of the review server", "8189"),
-    SettingSpec("host", ("SERVER_HOST",), "--host", "address the review server listens on",
-                "0.0.0.0 where RUNPOD_POD_ID is set, else 127.0.0.1"),
-    SettingSpec("token", ("EVA_TOKEN",), "--token", "access token of the review server",
-                "none on loopback, else a random one printed inside the URL"),
+    SettingSpec(
+        "host", ("SERVER_HOST",), "--host", "address the review server listens on", "0.0.0.0 where RUNPOD_POD_ID is set, else 127.0.0.1"
+    ),
+    SettingSpec(
+        "token",
+        ("EVA_TOKEN",),
+        "--token",
+        "access token of the review server",
+        "none on loopback, else a random one printed inside the URL",
+    ),
     SettingSpec("openrouter_key", ("OPENROUTER_API_KEY",), "--openrouter-key", "key for the optional vision LLM", "none"),
-    SettingSpec("openrouter_base_url", ("OPENROUTER_BASE_URL",), None, "address of the vision LLM's API",
-                "https://openrouter.ai/api/v1"),
+    SettingSpec("openrouter_base_url", ("OPENROUTER_BASE_URL",), None, "address of the vision LLM's API", "https://openrouter.ai/api/v1"),
     SettingSpec("lang", ("EVA_LANG",), None, "language of the pages: en or uk (a switch on the page overrides it)", "en"),
     SettingSpec("models_dir", ("EVA_MODELS_DIR",), "--models-dir", "weights put there by you or downloaded", "ROOT/models"),
 )
@@ -178,13 +194,17 @@ def add_setting_flags(parser: argparse.ArgumentParser, *names: str) -> None:
         if spec.flag is None:
             raise ValueError(f"setting {name} has no flag")
         env = " or ".join(spec.env)
-        parser.add_argument(spec.flag, dest=name, default=None, metavar=name.upper(),
-                            help=f"{spec.help} (environment: {env}; default: {spec.default_text})".replace("%", "%%"))
+        parser.add_argument(
+            spec.flag,
+            dest=name,
+            default=None,
+            metavar=name.upper(),
+            help=f"{spec.help} (environment: {env}; default: {spec.default_text})".replace("%", "%%"),
+        )
     parser.add_argument("--print-settings", action="store_true", help="print every resolved setting and where it came from, then exit")
 
 
-def resolve_settings(flags: argparse.Namespace | Mapping[str, Any] | None = None,
-                     environ: Mapping[str, str] | None = None) -> Settings:
+def resolve_settings(flags: argparse.Namespace | Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
     """Resolves flag > environment > default for every setting.
 
     ``flags`` holds values by setting name (missing or ``None``: not given). An empty string counts
@@ -236,10 +256,21 @@ def resolve_settings(flags: argparse.Namespace | Mapping[str, Any] | None = None
     lang = str(pick("lang", "en")).lower()
     if lang not in LANGUAGES:
         raise UsageError(f"{origin['lang']}: {lang!r} is not a language that ships; choose one of {', '.join(LANGUAGES)}")
-    return Settings(root=root, video_dir=video_dir, state_dir=state_dir, api=api, port=int(port_text), host=host,
-                    token=pick("token", None), openrouter_key=pick("openrouter_key", None),
-                    openrouter_base_url=str(pick("openrouter_base_url", "https://openrouter.ai/api/v1")).rstrip("/"),
-                    lang=lang, models_dir=models_dir, origin=origin, pod_id=pod_id)
+    return Settings(
+        root=root,
+        video_dir=video_dir,
+        state_dir=state_dir,
+        api=api,
+        port=int(port_text),
+        host=host,
+        token=pick("token", None),
+        openrouter_key=pick("openrouter_key", None),
+        openrouter_base_url=str(pick("openrouter_base_url", "https://openrouter.ai/api/v1")).rstrip("/"),
+        lang=lang,
+        models_dir=models_dir,
+        origin=origin,
+        pod_id=pod_id,
+    )
 
 
 # ---------------------------------------------------------------- capabilities
