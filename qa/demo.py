@@ -34,6 +34,7 @@ class Child:
     process: subprocess.Popen[str]
     log: Path | None = None
     lines: queue.Queue[str | None] = field(default_factory=queue.Queue)
+    reader: threading.Thread | None = None
 
     def wait_for_line(self, pattern: str, seconds: float) -> re.Match[str]:
         """First line that matches. Raises :class:`EvaError` with the log's end when the process ends or is late."""
@@ -69,15 +70,23 @@ def start(name: str, arguments: list[str], log: Path) -> Child:
 
     def pump() -> None:
         assert process.stdout is not None
-        with log.open("w", encoding="utf-8") as file:
+        with process.stdout, log.open("w", encoding="utf-8") as file:
             for line in process.stdout:
                 file.write(line)
                 file.flush()
                 child.lines.put(line)
         child.lines.put(None)
 
-    threading.Thread(target=pump, name=f"{name}-output", daemon=True).start()
+    child.reader = threading.Thread(target=pump, name=f"{name}-output", daemon=True)
+    child.reader.start()
     return child
+
+
+def stop_child(child: Child) -> None:
+    """Ends a child and waits until its last words are in its log."""
+    stop(child.process)
+    if child.reader is not None:
+        child.reader.join(timeout=STOP_SECONDS)
 
 
 def stop(process: subprocess.Popen[str], *, gently: bool = False) -> None:
@@ -219,4 +228,4 @@ def run_demo(settings: Settings, *, iterations: int, serve: bool, seed: int = 0,
         if agent is not None:
             stop(agent, gently=True)
         for child in reversed(children):
-            stop(child.process)
+            stop_child(child)
