@@ -1,0 +1,155 @@
+"""Luma planes of a clip, one after another, straight from the decoder: no colour conversion where none is needed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from eva_env_base import ClipError
+
+log = logging.getLogger(__name__)
+
+Luma = NDArray[np.uint8]
+
+#: libavutil's AVCOL_RANGE_JPEG (https://ffmpeg.org/doxygen/trunk/pixfmt_8h.html): luma uses all of 0..255.
+FULL_RANGE = 2
+
+
+@dataclass
+class ClipInfo:
+    """What the decoder found. Counts grow while the clip is read; nothing here comes from a header but where it says so."""
+
+    codec: str = ""
+    pixel_format: str = ""
+    full_range: bool = False
+    rotation: int = 0
+    frames: int = 0
+    damaged: int = 0
+    """Packets that could not be decoded and frames the decoder marked corrupt."""
+    header_frames: int = 0
+    """Frames the container promises (0: it does not say)."""
+    header_fps: float = 0.0
+    times: list[float] = field(default_factory=list)
+    """Presentation time of each frame in seconds, from 0."""
+    interrupted: str = ""
+    """Why reading ended early, if it did."""
+
+
+def luma_of(frame: av.VideoFrame) -> Luma:
+    """The luma plane of a decoded frame: uint8 (height, width), a view of the decoder's memory where it is 8-bit.
+
+    More than 8 bits are cut to the top 8. Formats without a luma plane (RGB, palette) are converted to gray.
+    """
+    shape = frame.format
+    component, others = shape.components[0], shape.components[1:]
+    alone = component.is_luma and component.plane == 0 and all(other.plane != 0 for other in others)  # not packed, as YUYV is
+    if alone and not shape.is_rgb and not shape.has_palette and 8 <= component.bits <= 16:
+        plane = frame.planes[0]
+        if component.bits == 8:
+            return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
+        kind = ">u2" if shape.name.endswith("be") else "<u2"
+        wide = np.frombuffer(memoryview(plane), kind).reshape(-1, plane.line_size // 2)[: frame.height, : frame.width]
+        # P010 and its kin keep their bits at the top of the word; planar formats at the bottom.
+        drop = 8 if shape.name.startswith(("p0", "p2", "p4")) else component.bits - 8
+        return (wide >> drop).astype(np.uint8)
+    return np.asarray(frame.reformat(format="gray").to_ndarray(), np.uint8)
+
+
+def _is_full_range(frame: av.VideoFrame) -> bool:
+    name = frame.format.name
+    if name.startswith("yuvj") or frame.format.is_rgb or frame.format.has_palette:
+        return True  # converted to gray, which is full range
+    return int(frame.color_range) == FULL_RANGE or (name.startswith("gray") and int(frame.color_range) == 0)
+
+
+def check_file(path: Path) -> None:
+    """Raises :class:`ClipError` unless ``path`` is a readable, non-empty regular file."""
+    try:
+        if not path.exists():
+            raise ClipError(f"{path}: no such clip")
+        if not path.is_file():
+            raise ClipError(f"{path}: not a file")
+        if path.stat().st_size == 0:
+            raise ClipError(f"{path}: the file is empty (was it still being written, or did the disk fill up?)")
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
+        raise ClipError(f"{path!s}: cannot be read: {error}") from error
+
+
+def read_luma(path: Path, info: ClipInfo, time_limit_s: float, clock: Callable[[], float] = time.monotonic) -> Iterator[Luma]:
+    """Yields every decodable frame's luma of the first video stream, filling ``info`` on the way.
+
+    The array is valid until the next frame is asked for. One decoding thread. Damaged packets are counted and skipped.
+    Raises :class:`ClipError`: missing, empty, not a video, nothing decodable, or slower than ``time_limit_s``.
+    """
+    check_file(path)
+    deadline = clock() + time_limit_s
+    try:
+        container = av.open(str(path))
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise ClipError(f"{path}: not a video that can be opened ({_reason(error)})") from error
+    with container:
+        if not container.streams.video:
+            raise ClipError(f"{path}: holds no video stream")
+        stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise ClipError(f"{path}: no decoder for its video stream")
+        stream.thread_type = "NONE"  # one thread a clip: several clips are scored side by side
+        info.codec = stream.codec_context.name
+        info.header_frames = int(stream.frames or 0)
+        info.header_fps = float(stream.average_rate or 0)
+        for frame in _frames(container, stream, info):
+            if clock() > deadline:
+                raise ClipError(f"{path}: measuring took longer than the limit of {time_limit_s:g} s ({info.frames} frames read)")
+            if info.frames == 0:
+                info.pixel_format, info.full_range = frame.format.name, _is_full_range(frame)
+                info.rotation = int(frame.rotation or 0) % 360
+            info.times.append(float(frame.time) if frame.time is not None else float("nan"))
+            info.frames += 1
+            yield luma_of(frame)
+    if info.frames == 0:
+        why = info.interrupted or (f"{info.damaged} damaged packets" if info.damaged else "the stream is empty")
+        raise ClipError(f"{path}: no frame could be decoded ({why})")
+    info.times = _clean_times(info)
+
+
+def _frames(container: av.container.InputContainer, stream: av.VideoStream, info: ClipInfo) -> Iterator[av.VideoFrame]:
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except (av.error.FFmpegError, OSError) as error:
+            info.interrupted = f"reading stopped: {_reason(error)}"
+            return
+        try:
+            frames = packet.decode()
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            info.damaged += 1
+            log.debug("damaged packet: %s", error)
+            continue
+        for frame in frames:
+            if frame.is_corrupt:
+                info.damaged += 1
+            yield frame
+
+
+def _clean_times(info: ClipInfo) -> list[float]:
+    """Seconds from the first frame; frames without or with a falling time stamp follow at the mean distance."""
+    step = 1.0 / info.header_fps if info.header_fps > 0 else 1.0 / 25
+    given = np.asarray(info.times, dtype=float)
+    if np.isnan(given).any() or np.any(np.diff(given) <= 0):
+        return [index * step for index in range(info.frames)]
+    return [float(value) for value in given - given[0]]
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,196 @@
+"""Measures over time: flicker, motion, freeze, flashes at the ends, cuts, black frames.
+
+Notation: G is the series of block means, float32, shape (frames, rows, columns), 0 black .. 1 white. ``seconds`` has one
+entry a frame. Everything is vectorised over the whole clip, so that a frame costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .analysis_config import AnalysisConfig
+
+Series = NDArray[np.float64]
+Grid = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a person should look at, for the scrub bar. ``severity`` grows from 0 to 1."""
+
+    kind: str
+    start_s: float
+    end_s: float
+    frame: int
+    severity: float
+
+
+@dataclass(frozen=True)
+class TemporalMeasures:
+    """Raw measures over time. Series have one entry a frame; NaN where a frame has no neighbour to compare with."""
+
+    flicker_global: float
+    flicker_local: float
+    flicker: float
+    motion: float
+    frozen_share: float
+    longest_freeze_s: float
+    first_frame_jump: float
+    last_frame_jump: float
+    cuts: tuple[int, ...]
+    flicker_series: Series
+    motion_series: Series
+    findings: tuple[Finding, ...]
+
+
+def relative_change(before: Grid, after: Grid, dark: float) -> tuple[Series, Grid]:
+    """Change of brightness from ``before`` to ``after`` (frames, rows, columns): common to the picture, and what is left.
+
+    The common part is the median over cells of the relative change: flicker moves all cells the same way, motion moves
+    them in all directions. Cells darker than ``dark`` in either frame are left out. What is left is absolute (0..1).
+    """
+    level = (before + after) / 2
+    lit = (before >= dark) & (after >= dark)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        relative = np.where(lit, (after - before) / level, np.nan).reshape(len(before), -1)
+    enough = lit.reshape(len(before), -1).mean(axis=1) >= 0.05
+    common = np.zeros(len(before))
+    if enough.any():
+        common[enough] = np.nanmedian(relative[enough], axis=1)
+    return common, np.asarray((after - before) - common[:, None, None] * level, np.float32)
+
+
+def reversals(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Size of a to-and-fro: min(|a|, |b|) where two successive changes have opposite signs, else 0.
+
+    A gated second difference: it answers to flicker and flashes, and not to pans and fades (same sign) or cuts (one of
+    the two changes is nearly nothing), on which the plain second difference fires.
+    """
+    return np.where(first * second < 0, np.minimum(np.abs(first), np.abs(second)), 0.0)
+
+
+def measure_time(grid: Grid, seconds: Series, noise: float, config: AnalysisConfig) -> TemporalMeasures:
+    """All temporal measures of a clip of at least two frames. ``noise``: sd of a cell's mean from white noise, 0..1."""
+    frames = len(grid)
+    common, rest = relative_change(grid[:-1], grid[1:], config.dark_cell)
+    motion = np.sqrt(np.maximum(0.0, np.mean(rest.astype(np.float64) ** 2, axis=(1, 2)) - 2 * noise**2))
+    cuts = find_cuts(motion)
+
+    flicker = np.zeros(frames)
+    for lag in config.flicker_lags:
+        if frames <= 2 * lag:
+            break
+        change = common if lag == 1 else relative_change(grid[:-lag], grid[lag:], config.dark_cell)[0]
+        middle = slice(lag, frames - lag)
+        flicker[middle] = np.maximum(flicker[middle], reversals(change[:-lag], change[lag:]))
+    head, tail = end_jumps(common, cuts)
+    flicker[0], flicker[-1] = max(flicker[0], head), max(flicker[-1], tail)
+    global_rms = float(np.sqrt(np.mean(flicker**2)))
+
+    local = 0.0
+    if frames > 2:
+        by_cell = reversals(rest[:-1], rest[1:]).mean(axis=0)
+        local = float(np.percentile(by_cell, 95))
+    counted_local = max(0.0, local - config.flicker_local_free - noise) * config.flicker_local_weight
+    combined = float(np.hypot(global_rms, counted_local))
+
+    holds = find_holds(grid, seconds, noise, config)
+    span = frame_span(seconds)
+    findings = [
+        Finding("freeze", float(seconds[a]), float(seconds[b]), a, min(1.0, (seconds[b] - seconds[a]) / max(span, 1e-9))) for a, b in holds
+    ]
+    findings += flicker_findings(flicker, seconds, config)
+    step = span / frames
+    return TemporalMeasures(
+        flicker_global=global_rms, flicker_local=local, flicker=combined,
+        motion=float(np.median(motion)),
+        frozen_share=float(sum(b - a for a, b in holds) / (frames - 1)),
+        longest_freeze_s=float(max((seconds[b] - seconds[a] + step for a, b in holds), default=0.0)),
+        first_frame_jump=head, last_frame_jump=tail, cuts=cuts,
+        flicker_series=flicker, motion_series=np.concatenate([[np.nan], motion]), findings=tuple(findings),
+    )  # fmt: skip
+
+
+def frame_span(seconds: Series) -> float:
+    """Seconds the clip lasts, its last frame's own time included."""
+    if len(seconds) < 2:
+        return 0.0
+    return float((seconds[-1] - seconds[0]) * len(seconds) / (len(seconds) - 1))
+
+
+def find_cuts(motion: Series) -> tuple[int, ...]:
+    """Frames that open a new shot: a change far above the clip's usual one, of a single frame."""
+    if motion.size < 3:
+        return ()
+    usual = float(np.median(motion))
+    limit = max(0.06, 5 * usual)
+    around = np.maximum(np.concatenate([[0.0], motion[:-1]]), np.concatenate([motion[1:], [0.0]]))
+    return tuple(int(index) + 1 for index in np.flatnonzero((motion > limit) & (around < motion / 2)))
+
+
+def end_jumps(common: Series, cuts: tuple[int, ...]) -> tuple[float, float]:
+    """Relative brightness jump of the first and of the last frame beyond what the neighbouring steps do, each >= 0.
+
+    Video models tend to flash at the ends. A fade (a run of similar steps) and a cut are no flash.
+    """
+    if common.size < 3:
+        return 0.0, 0.0
+    last = common.size
+
+    def jump(step: float, near: Series) -> float:
+        return max(0.0, abs(step) - 2.0 * float(np.max(np.abs(near))))
+
+    head = 0.0 if 1 in cuts else jump(float(common[0]), common[1:4])
+    tail = 0.0 if last in cuts else jump(float(common[-1]), common[-4:-1])
+    return head, tail
+
+
+def find_holds(grid: Grid, seconds: Series, noise: float, config: AnalysisConfig) -> list[tuple[int, int]]:
+    """Runs (first frame, last frame) in which the picture stands still for at least ``freeze_min_s``.
+
+    Each run is compared with its first frame, so that slow motion adds up and is not taken for a freeze. Brightness common
+    to all cells is taken off: a frozen picture that flickers is frozen. Needs 8 held frames a second at least.
+    """
+    level = config.freeze_level + 4.0 * noise
+    holds: list[tuple[int, int]] = []
+    start = 0
+    flat = grid.reshape(len(grid), -1)
+
+    def moved(index: int) -> float:
+        _, rest = relative_change(grid[start : start + 1], grid[index : index + 1], config.dark_cell)
+        return float(np.max(np.abs(rest)))
+
+    def close(end: int) -> None:
+        if end - start >= 2 and seconds[end] - seconds[start] >= config.freeze_min_s:
+            holds.append((start, end))
+
+    for index in range(1, len(grid)):
+        # The plain difference is far cheaper: only when it says "moved" is the common change looked at.
+        if float(np.abs(flat[index] - flat[start]).max()) <= level or moved(index) <= level:
+            continue
+        close(index - 1)
+        start = index
+    close(len(grid) - 1)
+    return holds
+
+
+def flicker_findings(flicker: Series, seconds: Series, config: AnalysisConfig, most: int = 3) -> list[Finding]:
+    """The worst stretches above ``config.flash_level``: a ``flash`` of up to two frames, else ``flicker``; worst first."""
+    loud = flicker >= config.flash_level
+    found: list[Finding] = []
+    index = 0
+    while index < loud.size:
+        if not loud[index]:
+            index += 1
+            continue
+        end = index
+        while end + 1 < loud.size and loud[end + 1 : end + 4].any():
+            end += 1
+        peak = index + int(np.argmax(flicker[index : end + 1]))
+        kind = "flash" if end - index < 2 else "flicker"
+        found.append(Finding(kind, float(seconds[index]), float(seconds[end]), peak, min(1.0, float(flicker[peak]) / 0.25)))
+        index = end + 1
+    return sorted(found, key=lambda finding: -finding.severity)[:most]
