@@ -1,0 +1,172 @@
+"""What the bandit was told: clips with their judgements, bans, failures. No model here, only bookkeeping.
+
+A clip has at most one automatic and one human reward; the human one replaces the automatic one in every statistic,
+whichever arrived first (contract: reward). Rewards are in [0,1].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from eva_state.keys import combo_key, is_pattern, normalise_pattern, parse_combo_key
+
+SOURCES = ("auto", "human")
+AUTOBAN_TRIES, AUTOBAN_MEAN, AUTOBAN_BEST = 3, 0.45, 0.55  # the contract's rule, inherited from the original system
+
+
+@dataclass
+class Clip:
+    """One try of one combo. ``count`` > 1: that many tries of which only the mean is known (older state files)."""
+
+    key: str
+    video: str | None
+    auto: float | None = None
+    human: float | None = None
+    cost_minutes: float | None = None
+    count: int = 1
+    number: int = 0
+
+    @property
+    def reward(self) -> float | None:
+        """What counts: the human reward where there is one."""
+        return self.human if self.human is not None else self.auto
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A try that gave no clip. ``kind``: error, oom, interrupted, lost, no_output, timeout or any other word."""
+
+    key: str
+    kind: str
+    cost_minutes: float | None = None
+
+
+def check_reward(reward: Any) -> float:
+    """A reward as a float; ValueError when it is not a finite number in [0,1]."""
+    if isinstance(reward, bool) or not isinstance(reward, (int, float)) and not hasattr(reward, "__float__"):
+        raise ValueError(f"reward {reward!r} is not a number in [0, 1]")
+    value = float(reward)
+    if not math.isfinite(value) or not 0.0 <= value <= 1.0:
+        raise ValueError(f"reward {reward!r} is outside [0, 1]")
+    return value
+
+
+def check_cost(cost: Any) -> float | None:
+    """Minutes as a float, or None; ValueError when negative or not finite."""
+    if cost is None:
+        return None
+    if isinstance(cost, bool) or not isinstance(cost, (int, float)) or not math.isfinite(cost) or cost < 0:
+        raise ValueError(f"cost_minutes {cost!r} is not a number of minutes of at least 0")
+    return float(cost)
+
+
+def key_from(params_or_key: Mapping[str, Any] | str) -> str:
+    """Canonical combo key of params or of a key; ValueError naming what is wrong."""
+    return combo_key(params_or_key) if isinstance(params_or_key, Mapping) else combo_key(parse_combo_key(params_or_key))
+
+
+@dataclass
+class Ledger:
+    """All clips, failures and bans. ``t`` counts tries (clips and failures)."""
+
+    clips: list[Clip] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    bans: dict[str, str] = field(default_factory=dict)
+    spared: dict[str, int] = field(default_factory=dict)  # key -> tries it had when a person unbanned it
+    _by_video: dict[str, Clip] = field(default_factory=dict)
+    _by_key: dict[str, list[Clip]] = field(default_factory=dict)
+    _next: int = 0
+
+    # ------------------------------------------------------------ clips
+    def add(self, clip: Clip) -> Clip:
+        clip.number = self._next
+        self._next += 1
+        self.clips.append(clip)
+        self._by_key.setdefault(clip.key, []).append(clip)
+        if clip.video is not None:
+            self._by_video[clip.video] = clip
+        return clip
+
+    def drop(self, clip: Clip) -> None:
+        """Forgets a clip of which nothing is known any more."""
+        self.clips.remove(clip)
+        self._by_key[clip.key].remove(clip)
+        if not self._by_key[clip.key]:
+            del self._by_key[clip.key]
+        if clip.video is not None:
+            del self._by_video[clip.video]
+
+    def clip_of(self, video: str | None) -> Clip | None:
+        return self._by_video.get(video) if video is not None else None
+
+    def clips_of(self, key: str) -> list[Clip]:
+        return self._by_key.get(key, [])
+
+    @property
+    def t(self) -> int:
+        return sum(clip.count for clip in self.clips) + len(self.failures)
+
+    # ------------------------------------------------------------ statistics
+    def scores(self, key: str) -> list[float]:
+        """Effective rewards of a combo, oldest first; ``count`` tries known by their mean repeat it."""
+        out: list[float] = []
+        for clip in self.clips_of(key):
+            if clip.reward is not None:
+                out += [clip.reward] * clip.count
+        return out
+
+    def stats_of(self, key: str) -> dict[str, Any]:
+        scores = self.scores(key)
+        return {"N": len(scores), "S": math.fsum(scores), "scores": scores}
+
+    def stats(self) -> dict[str, dict[str, Any]]:
+        """``{key: {"N", "S", "scores"}}`` of every combo with a reward."""
+        return {key: stats for key in self._by_key if (stats := self.stats_of(key))["N"]}
+
+    # ------------------------------------------------------------ bans
+    def autoban_reason(self, key: str) -> str | None:
+        """Why the contract's rule bans this combo now, or None. A combo that a person unbanned gets AUTOBAN_TRIES more tries."""
+        scores = self.scores(key)
+        tries = len(scores)
+        if key in self.bans or tries < AUTOBAN_TRIES or tries < self.spared.get(key, -AUTOBAN_TRIES) + AUTOBAN_TRIES:
+            return None
+        mean, best = math.fsum(scores) / tries, max(scores)
+        if mean < AUTOBAN_MEAN and best < AUTOBAN_BEST:
+            return f"autoban: {tries} tries, mean {mean:.2f} < {AUTOBAN_MEAN}, best {best:.2f} < {AUTOBAN_BEST}"
+        return None
+
+
+def ban_fields(pattern: str) -> list[Any]:
+    """A canonical pattern as levels in axis order, None for ``*``; ValueError for an unknown form."""
+    canonical = normalise_pattern(pattern)
+    if not is_pattern(canonical):
+        params = parse_combo_key(canonical)
+        return [
+            params["sampler"],
+            params["scheduler"],
+            params["fps"],
+            params["cfg_scale"],
+            params["steps"],
+            (params["width"], params["height"]),
+        ]
+    fields: list[Any] = []
+    for i, part in enumerate(canonical.split("|")):
+        if part == "*":
+            fields.append(None)
+        elif i < 2:
+            fields.append(part)
+        elif i == 5:
+            width, height = part.split("x")
+            fields.append((int(width), int(height)))
+        else:
+            number = float(part)
+            fields.append(int(number) if number.is_integer() else number)
+    return fields
+
+
+def total_cost(clips: Iterable[Clip], failures: Iterable[Failure]) -> float:
+    """Minutes paid, as far as they were told."""
+    return math.fsum(item.cost_minutes for item in [*clips, *failures] if item.cost_minutes is not None)
