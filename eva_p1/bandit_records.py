@@ -169,4 +169,5 @@ def ban_fields(pattern: str) -> list[Any]:
 
 def total_cost(clips: Iterable[Clip], failures: Iterable[Failure]) -> float:
     """Minutes paid, as far as they were told."""
-    return math.fsum(item.cost_minutes for item in [*clips, *failures] if item.cost_minutes is not None)
+    told = [clip.cost_minutes for clip in clips] + [failure.cost_minutes for failure in failures]
+    return math.fsum(cost for cost in told if cost is not None)

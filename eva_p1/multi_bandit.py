@@ -372,6 +372,10 @@ class MultiDimensionalBandit:
                 "recommended": self.recommend(),
             }
 
+    def explain(self) -> dict[str, Any]:
+        """What was learned, for people: see ``status``."""
+        return self.status()
+
     def _save(self) -> None:
         if self._path is not None:
             save_state(self._path, self._loaded)
