@@ -154,9 +154,8 @@ def _value(where: str, node_id: str, spec: InputSpec, value: Any) -> Problem | N
         ):
             if isinstance(limit, (int, float)) and not math.isnan(number) and wrong(number, limit):
                 return problem(kind, f"{spec.name} is {number}, the {word} value allowed is {limit}.")
-    elif spec.type == "COMBO" and spec.options is not None and not spec.config.get("multiselect"):
-        if value not in spec.options:
-            return problem("value_not_in_list", not_in_list_sentence(spec.name, value, list(spec.options)))
+    elif spec.type == "COMBO" and spec.options is not None and not spec.config.get("multiselect") and value not in spec.options:
+        return problem("value_not_in_list", not_in_list_sentence(spec.name, value, list(spec.options)))
     return None
 
 

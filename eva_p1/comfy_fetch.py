@@ -1,0 +1,77 @@
+"""Fetching a clip through ``/view``, for servers whose disk is not ours."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+
+from eva_env_base import ClipError, ComfyError, ComfyUnavailable
+from eva_p1.comfy_http import AWAY_STATUS, ComfyHttp, backoff
+from eva_p1.comfy_types import OutputFile
+
+log = logging.getLogger(__name__)
+CHUNK = 1 << 18
+
+
+def fetch_output(http: ComfyHttp, output: OutputFile, dest: Path, sleep: Callable[[float], None]) -> Path:
+    """Writes the file beside ``dest`` and renames it, so that ``dest`` is whole or absent. A cut connection is tried again."""
+    part = dest.with_name(f".{dest.name[:80]}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        attempt = 0
+        while True:
+            try:
+                _download(http, output, part)
+                break
+            except (ComfyUnavailable, requests.RequestException, _Short) as error:
+                if attempt >= http.retries:
+                    if isinstance(error, _Short):
+                        raise ClipError(f"{output.name}: {error}, {attempt + 1} times") from error
+                    reason = http.away_reason(error) if isinstance(error, requests.RequestException) else str(error)
+                    raise ComfyUnavailable(f"fetching {output.name} from {http.address.shown} failed: it {reason}") from error
+                log.info("fetching %s again: %s", output.name, error)
+                sleep(backoff(attempt))
+                attempt += 1
+        part.replace(dest)
+    except OSError as error:
+        raise ClipError(f"{dest} cannot be written: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return dest
+
+
+class _Short(Exception):
+    """The body ended before its announced length."""
+
+
+def _download(http: ComfyHttp, output: OutputFile, part: Path) -> None:
+    params = {"filename": output.filename, "subfolder": output.subfolder, "type": output.type}
+    # identity: Content-Length then counts the bytes that arrive, and a clip does not compress anyway
+    with http.send("GET", "/view", params=params, stream=True, headers={"Accept-Encoding": "identity"}) as response:
+        status = response.status_code
+        if status in AWAY_STATUS:
+            raise ComfyUnavailable(f"answers {status} {response.reason}")
+        if status == 404:
+            raise ClipError(f"{output.name}: the server has no such file in its {output.type} folder; was it deleted or moved?")
+        if status != 200:
+            raise ComfyError(f"fetching {output.name} from {http.address.shown} answered {status} {response.reason}")
+        kind = response.headers.get("Content-Type", "")
+        if kind.startswith("text/html"):
+            raise ComfyError(f"fetching {output.name} from {http.address.shown} gave a web page: is a login page in front of the server?")
+        announced = response.headers.get("Content-Length", "")
+        written = 0
+        with part.open("wb") as file:
+            for chunk in response.iter_content(CHUNK):
+                file.write(chunk)
+                written += len(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+    if announced.isdigit() and written != int(announced):
+        raise _Short(f"{written} of {announced} bytes arrived")
+    if written == 0:
+        raise ClipError(f"{output.name}: the server's file is empty")
