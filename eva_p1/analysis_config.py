@@ -49,15 +49,15 @@ class AnalysisConfig:
     """Gaussian scales, in pixels, at which edge energy is compared."""
     blur_edge_share: float = 0.01
     """Share of pixels, by gradient at the coarse scale, that count as the strongest edges."""
-    blur_curve: ScoreCurve = field(default_factory=lambda: ScoreCurve(2.6, 4.0))
-    blur_size_exponent: float = 0.5
+    blur_curve: ScoreCurve = field(default_factory=lambda: ScoreCurve(2.5, 4.0))
+    blur_size_exponent: float = 0.2
     """0 judges sharpness per pixel, 1 at equal viewing size; between, a larger picture may be a little softer."""
 
     # -- blockiness: relative excess of luma steps on the block grid
     block_periods: tuple[float, float] = (3.9, 40.0)
     block_step_cap: int = 12
     """Luma steps are capped here: block edges are small steps, natural edges large ones."""
-    block_curve: ScoreCurve = field(default_factory=lambda: ScoreCurve(0.45, 1.5))
+    block_curve: ScoreCurve = field(default_factory=lambda: ScoreCurve(0.35, 2.0))
 
     # -- exposure
     clip_margin: int = 2
@@ -72,10 +72,13 @@ class AnalysisConfig:
     flicker_lags: tuple[int, ...] = (1, 2, 3)
     flicker_curve: ScoreCurve = field(default_factory=lambda: ScoreCurve(0.035, 1.6))
     flicker_local_free: float = 0.02
-    """Local reversals up to this size are what moving texture does; only more counts."""
+    """Local reversals up to this size, and up to ``flicker_local_motion`` times the motion, are what moving texture does."""
+    flicker_local_motion: float = 0.35
     flicker_local_weight: float = 0.5
     dark_cell: float = 0.06
     """Cells darker than this (letterbox, night) carry no relative measure."""
+    bright_cell: float = 0.9
+    """Cells brighter than this may be clipped and do not follow a change of brightness."""
 
     # -- motion, freeze, flashes, black, cuts
     freeze_level: float = 0.006
@@ -86,11 +89,19 @@ class AnalysisConfig:
     """Smallest relative jump of brightness reported as a flash or as flicker."""
     black_level: float = 0.10
     """A frame whose 99th percentile of luma lies below this is black."""
-    content_range: tuple[float, float] = (0.03, 0.15)
-    """Contrast (99th minus 1st percentile of luma) at which a clip counts as empty, and from which as a picture."""
-    frozen_range: tuple[float, float] = (0.35, 0.95)
+    content_range: tuple[float, float] = (0.02, 0.12)
+    """Contrast (99th minus 1st percentile of block means, noise taken off) at which a clip is empty, and from which it is a picture."""
+    frozen_range: tuple[float, float] = (0.15, 0.85)
     """Held share of the clip from which ``overall`` falls, and at which it is nearly nothing."""
-    frozen_floor: float = 0.05
+    guard_floor: float = 0.03
+    """What a guard (empty, frozen, noise, short) leaves at worst of ``overall``."""
+    short_range: tuple[int, int] = (1, 8)
+    """Frames at which a clip is no video, and from which it is one."""
+    exposure_trim: float = 0.1
+    """Share of frames, the worst exposed, that do not count: a fade is no fault."""
+
+    noise_curve: ScoreCurve = field(default_factory=lambda: ScoreCurve(22.0, 3.0))
+    """White noise (sd in luma codes) against ``overall``; grain up to about 6 costs nearly nothing."""
 
     # -- overall
     weights: tuple[tuple[str, float], ...] = (("blur", 0.3), ("exposure", 0.2), ("blockiness", 0.25), ("flicker", 0.25))

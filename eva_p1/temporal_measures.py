@@ -77,7 +77,8 @@ def measure_time(grid: Grid, seconds: Series, noise: float, config: AnalysisConf
     frames = len(grid)
     common, rest = relative_change(grid[:-1], grid[1:], config.dark_cell)
     motion = np.sqrt(np.maximum(0.0, np.mean(rest.astype(np.float64) ** 2, axis=(1, 2)) - 2 * noise**2))
-    cuts = find_cuts(motion)
+    lit = grid.mean(axis=(1, 2)) >= config.dark_cell  # out of or into black is a fade, not a cut
+    cuts = tuple(frame for frame in find_cuts(motion) if lit[frame] and lit[frame - 1])
 
     flicker = np.zeros(frames)
     for lag in config.flicker_lags:
@@ -94,7 +95,8 @@ def measure_time(grid: Grid, seconds: Series, noise: float, config: AnalysisConf
     if frames > 2:
         by_cell = reversals(rest[:-1], rest[1:]).mean(axis=0)
         local = float(np.percentile(by_cell, 95))
-    counted_local = max(0.0, local - config.flicker_local_free - noise) * config.flicker_local_weight
+    allowed = config.flicker_local_free + noise + config.flicker_local_motion * float(np.mean(motion))
+    counted_local = max(0.0, local - allowed) * config.flicker_local_weight
     combined = float(np.hypot(global_rms, counted_local))
 
     holds = find_holds(grid, seconds, noise, config)
@@ -160,8 +162,12 @@ def find_holds(grid: Grid, seconds: Series, noise: float, config: AnalysisConfig
     flat = grid.reshape(len(grid), -1)
 
     def moved(index: int) -> float:
-        _, rest = relative_change(grid[start : start + 1], grid[index : index + 1], config.dark_cell)
-        return float(np.max(np.abs(rest)))
+        before, after = grid[start : start + 1], grid[index : index + 1]
+        common, rest = relative_change(before, after, config.dark_cell)
+        comparable = (before <= config.bright_cell) & (after <= config.bright_cell)
+        if common[0] == 0 or comparable.mean() < 0.2:
+            return float(np.max(np.abs(rest)))
+        return float(np.max(np.abs(rest[comparable]))) - 0.06 * abs(float(common[0]))
 
     def close(end: int) -> None:
         if end - start >= 2 and seconds[end] - seconds[start] >= config.freeze_min_s:

@@ -41,6 +41,7 @@ class _Gathered:
     histograms: list[NDArray[np.float64]] = field(default_factory=list)
     cells: list[NDArray[np.float32]] = field(default_factory=list)
     cell_pixels: float = 1.0
+    brightest: Luma = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
     sampled: dict[int, tuple[spatial.EdgeEnergy | None, float, NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
 
 
@@ -91,6 +92,7 @@ class VideoAnalyzer:
     def _every_frame(self, luma: Luma, gathered: _Gathered) -> None:
         sparse = spatial.thin(luma, self.config.sparse_width)
         gathered.histograms.append(spatial.histogram(sparse))
+        gathered.brightest = np.maximum(gathered.brightest, sparse) if gathered.brightest.size else sparse
         cells, gathered.cell_pixels = block_means(sparse, self.config.grid_cells)
         gathered.cells.append(cells)
 
@@ -117,26 +119,35 @@ class VideoAnalyzer:
         grid = np.clip((np.stack(gathered.cells) - black) / (white - black), 0.0, 1.0).astype(np.float32)
         noise = float(np.median([sample[1] for sample in gathered.sampled.values()]))
         raw["noise_sigma"] = noise
+        cell_noise = noise / (white - black) / math.sqrt(gathered.cell_pixels)
 
         self._judge_blur(gathered, scores, absent, raw)
         self._judge_blocks(gathered, scores, absent, raw)
         histograms = np.stack(gathered.histograms)
-        bars = letterbox(grid)
+        bars = letterbox(gathered.brightest, black + 0.05 * (white - black))
         raw["letterbox"] = bars
-        exposures, contrasts, dark = self._judge_exposure(histograms, bars, info.full_range, scores, raw)
+        exposures, dark = self._judge_exposure(histograms, bars, info.full_range, scores, raw)
         findings = runs_of(dark, seconds, "black")
         raw["black_share"] = float(dark.mean())
 
-        guards = {"empty": 0.02 + 0.98 * ramp(float(np.median(contrasts)), *config.content_range)}
+        levels = np.percentile(grid.reshape(info.frames, -1), (1, 99), axis=1)
+        # The extremes of pure noise lie about 2.3 standard deviations to each side.
+        raw["contrast"] = float(max(0.0, np.median(levels[1] - levels[0]) - 4.65 * cell_noise))
+        guards = {
+            "empty": ramp(raw["contrast"], *config.content_range),
+            "short": ramp(info.frames, *config.short_range),
+            "noise": falling(noise, config.noise_curve),
+        }
         over_time: TemporalMeasures | None = None
         if info.frames >= 2:
-            over_time = measure_time(grid, seconds, noise / (white - black) / math.sqrt(gathered.cell_pixels), config)
+            over_time = measure_time(grid, seconds, cell_noise, config)
             self._judge_time(over_time, info.frames, scores, absent, raw)
             findings += over_time.findings
         else:
             absent["flicker"] = "the clip has one frame"
             raw.update({"frozen_share": 1.0, "motion": None})
-        guards["frozen"] = max(config.frozen_floor, 1.0 - ramp(raw["frozen_share"], *config.frozen_range))
+        guards["frozen"] = 1.0 - ramp(raw["frozen_share"], *config.frozen_range)
+        guards = {name: max(config.guard_floor, value) for name, value in guards.items()}
         raw["guards"] = guards
         if info.header_frames > info.frames or info.interrupted:
             missing = max(0, info.header_frames - info.frames)
@@ -183,7 +194,7 @@ class VideoAnalyzer:
         scores["blockiness"] = falling(blocks.excess, self.config.block_curve)
 
     def _judge_exposure(self, histograms: NDArray[np.float64], bars: dict[str, float], full_range: bool, scores: dict[str, float],
-                        raw: dict[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:  # fmt: skip
+                        raw: dict[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:  # fmt: skip
         config = self.config
         black, white = (0, 255) if full_range else (16, 235)
         barred = min(0.9, 1.0 - (1.0 - bars["top"] - bars["bottom"]) * (1.0 - bars["left"] - bars["right"]))
@@ -195,14 +206,11 @@ class VideoAnalyzer:
             inside /= np.maximum(inside.sum(axis=1, keepdims=True), 1e-12)
         figures = np.array([exposure_of_histogram(shares, full_range, config.clip_margin) for shares in inside])
         per_frame = np.array([exposure_score(figure[0], figure[1], figure[2], config) for figure in figures])
-        # A fade or a flash concerns a few frames; a clip is badly exposed when most of it is.
-        scores["exposure"] = float(np.median(per_frame))
+        counted = np.sort(per_frame)[int(config.exposure_trim * len(per_frame)) :]
+        scores["exposure"] = float(counted.mean())
         raw["luma_mean"], raw["clipped_black"], raw["clipped_white"] = (float(value) for value in np.median(figures, axis=0))
-        cumulative = np.cumsum(inside, axis=1)
-        codes = np.array([[np.searchsorted(row, 0.01), np.searchsorted(row, 0.99)] for row in cumulative])
-        levels = np.clip((codes - black) / (white - black), 0.0, 1.0)
-        raw["contrast"] = float(np.median(levels[:, 1] - levels[:, 0]))
-        return figures, levels[:, 1] - levels[:, 0], levels[:, 1] < config.black_level
+        top_codes = np.array([np.searchsorted(row, 0.99) for row in np.cumsum(histograms, axis=1)])
+        return figures, (top_codes - black) / (white - black) < config.black_level
 
     def _judge_time(self, over_time: TemporalMeasures, frames: int, scores: dict[str, float], absent: dict[str, str],
                     raw: dict[str, Any]) -> None:  # fmt: skip
@@ -227,12 +235,14 @@ def block_means(sparse: Luma, cells: int) -> tuple[NDArray[np.float32], float]:
     return means, used.size / (rows * columns)
 
 
-def letterbox(grid: NDArray[np.float32], dark: float = 0.04) -> dict[str, float]:
-    """Share of the height (top, bottom) and width (left, right) that is black in every frame. A wholly black clip has no bars."""
-    brightest = grid.max(axis=0)
+def letterbox(brightest: Luma, dark: float) -> dict[str, float]:
+    """Share of the height (top, bottom) and width (left, right) that is black in every frame; a wholly black clip has no bars.
+
+    ``brightest``: the brightest code each place ever had, (height, width); ``dark``: codes up to here are black.
+    """
+    by_row, by_column = np.percentile(brightest, 95, axis=1), np.percentile(brightest, 95, axis=0)
     bars = {}
-    for name, profile in (("top", brightest.max(axis=1)), ("bottom", brightest.max(axis=1)[::-1]),
-                          ("left", brightest.max(axis=0)), ("right", brightest.max(axis=0)[::-1])):  # fmt: skip
+    for name, profile in (("top", by_row), ("bottom", by_row[::-1]), ("left", by_column), ("right", by_column[::-1])):
         lit = np.flatnonzero(profile > dark)
         bars[name] = float(lit[0] / profile.size) if lit.size else 0.0
     return bars
