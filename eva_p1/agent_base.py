@@ -1,0 +1,398 @@
+"""The agent: choose, prompt, queue, wait, take the clip, score it, write it down, learn.
+
+Threads: every server has a lane (``lanes.py``), scoring runs on a small pool (``agent_scoring.py``), and whatever changes the state or
+the bandit goes through the ledger's lock (``agent_ledger.py``). Lock order: lane, ledger, store, board; the store's callback takes none.
+
+What is written when (contract, section 3): ``submitted`` before the prompt is posted, with a prompt id chosen here, so that a crash at
+any instant leaves either nothing or a prompt that can be looked up; ``generated`` or ``failed`` once the try has ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eva_env_base import ClipError, ComfyError, ComfyUnavailable, EvaError, PromptFailed, StateError, UsageError
+from eva_p1.agent_budget import Tickets
+from eva_p1.agent_choice import Chooser, PromptSource
+from eva_p1.agent_hooks import HookChain
+from eva_p1.agent_ledger import Ledger
+from eva_p1.agent_live import STATUS_NAME, Board, LiveWriter
+from eva_p1.agent_results import as_analysis, build_entry, failure_kind, take_clip_patiently
+from eva_p1.agent_scoring import ScoringPool
+from eva_p1.agent_servers import Servers, server_name
+from eva_p1.agent_types import AgentOptions, Analysis, FailedTry, Job, Params, ScoredClip
+from eva_p1.lanes import Lane
+from eva_state.keys import combo_key
+from eva_state.live import write_live
+
+log = logging.getLogger("eva.agent")
+
+POLL = 0.1  # how often the main thread looks whether the run is over
+
+
+class EnhancedVideoAgentV4:
+    """Makes clips on one or more ComfyUI servers and learns which parameters make good ones.
+
+    clients       one ``ComfyClient`` a server
+    store         an open ``StateStore`` with role ``agent``
+    bandit        a ``MultiDimensionalBandit`` without a file of its own: the store is the truth
+    analyzer      ``analyze(path) -> {"metrics", "raw", "findings", "version"}``
+    prompts       ``next() -> Prompt(text, negative, scenario_id)``
+    workflow      the API-format graph, or a function from a server's node list to it (for UI-format files)
+    space         the search space asked for; each server's limits are taken out of it
+    video_dir     where the clips are, or are fetched to; state_dir: where the live status goes (None: nowhere)
+    policies      objects with any of the methods of :class:`AgentHooks`
+    check_text    raises for a prompt the content policy refuses
+    """
+
+    def __init__(
+        self,
+        clients: Sequence[Any],
+        store: Any,
+        bandit: Any,
+        analyzer: Any,
+        prompts: PromptSource,
+        workflow: Mapping[str, Any] | Callable[[Any], dict[str, Any]],
+        *,
+        space: Any,
+        video_dir: Path,
+        state_dir: Path | None = None,
+        policies: Iterable[Any] = (),
+        options: AgentOptions | None = None,
+        check_text: Callable[[str], Any] | None = None,
+        rng: random.Random | None = None,
+        clock: Callable[[], float] = time.time,
+    ):
+        if not clients:
+            raise UsageError("the agent needs at least one ComfyUI server; give --api")
+        self.clients, self.bandit, self.analyzer = list(clients), bandit, analyzer
+        self.video_dir, self.state_dir = Path(video_dir), state_dir
+        self.options = options or AgentOptions()
+        self.hooks = HookChain(policies)
+        self.board = Board(clock)
+        self.ledger = Ledger(store, bandit)
+        self.tickets = Tickets(0)
+        self.stopping = threading.Event()
+        self._clock = clock
+        self._servers = Servers(workflow if callable(workflow) else lambda _info: dict(workflow), space)
+        self._chooser = Chooser(
+            bandit,
+            prompts,
+            self.hooks,
+            rng or random.Random(),
+            key_of=combo_key,
+            check_text=check_text or (lambda _text: None),
+            is_banned=self.is_banned,
+            options=self.options,
+            clock=clock,
+        )
+        self._lanes: list[Lane] = []
+        self._pool: ScoringPool | None = None
+        self._error: BaseException | None = None
+
+    # ------------------------------------------------------------ the three calls of the contract
+    def run_iteration_v4(self, params: Params) -> tuple[float, dict[str, Any], Path, dict[str, Any]]:
+        """One try with given params on the first server: ``(score, metrics, video_path, workflow)``.
+
+        Blocks until the clip is scored and recorded. Raises ``ComfyError`` or :class:`ClipError` after recording a failure.
+        """
+        self._warm_start()
+        client = self.clients[0]
+        self.prepare(client)
+        self._drain()
+        reason = self._servers.unfit(params) or (f"{combo_key(params)} is banned" if self.is_banned(combo_key(params)) else None)
+        if reason:
+            raise UsageError(f"these params cannot be tried: {reason}")
+        with self.ledger.lock:
+            job = self._chooser.job_for(dict(params), server_name(client))
+            self.ledger.mark_in_flight(job.params)
+            self.ledger.submitted(job)
+        job.graph = self.graph_for(job)
+        try:
+            client.queue(job.graph, prompt_id=job.prompt_id)
+            finished = client.wait(job.prompt_id, timeout=self.options.job_timeout)
+            result = self._score(client, job, finished)
+        except ComfyUnavailable:
+            raise  # the prompt may be on the server all the same: it stays in flight, the next run looks it up
+        except (ComfyError, ClipError) as error:
+            self.record_failure(job, failure_kind(error), str(error))
+            raise
+        return result.analysis.score, result.analysis.metrics, result.path, job.graph
+
+    def search_v4(self, iterations: int | None = None) -> dict[str, Any]:
+        """Tries until ``iterations`` tries (scored or failed) have ended; None or 0: until :meth:`stop`. Returns the stats.
+
+        Raises :class:`EvaError` where the run cannot go on (no server fits, too many failures, state full).
+        """
+        if iterations is not None and iterations < 0:
+            raise UsageError(f"iterations must be 0 (no end) or more, not {iterations}")
+        total = iterations or None
+        self.tickets = Tickets(total)
+        self.board.begin(total, self.ledger.best())
+        live = LiveWriter(self.board, self.state_dir / STATUS_NAME, write_live) if self.state_dir is not None else None
+        if live is not None:
+            live.start()
+        self._pool = ScoringPool(max(self.options.scoring_workers, len(self.clients)))
+        try:
+            self._warm_start()
+            resumed = self._resumed_jobs()
+            self._lanes = [Lane(client, self, resumed.get(server_name(client))) for client in self.clients]
+            for lane in self._lanes:
+                lane.start()
+            while any(lane.alive for lane in self._lanes):
+                time.sleep(POLL)
+                self._update_state()
+                self._drain()
+        except KeyboardInterrupt:
+            self.stop("interrupted")
+            raise
+        finally:
+            self._wind_down(live)
+        if self._error is not None:
+            raise self._error
+        return self.get_stats_v4()
+
+    def get_stats_v4(self) -> dict[str, Any]:
+        """Figures of this run and of what was learned so far."""
+        snapshot = self.board.snapshot()
+        with self.ledger.lock:
+            try:
+                recommend = self.bandit.recommend()
+            except ValueError as error:
+                recommend = None
+                log.info("nothing to recommend: %s", error)
+            return {
+                "iterations": snapshot["iteration"],
+                "scored": snapshot["scored"],
+                "failed": snapshot["failed"],
+                "best_score": snapshot["best_score"],
+                "best_combo": snapshot["best_combo"],
+                "gpu_minutes": snapshot["gpu_minutes"],
+                "banned": self.ledger.ban_count,
+                "recommend": recommend,
+                "bandit": self.bandit.status(),
+                "simulator": self._servers.any_simulator,
+            }
+
+    def stop(self, reason: str = "stopped") -> None:
+        """Ends the run soon: nothing new is chosen, waiting prompts are taken back, clips at hand are still scored. Any thread."""
+        if not self.stopping.is_set():
+            self.stopping.set()
+            self.board.set_state("stopping")
+            self.say(f"stopping: {reason}")
+            for lane in self._lanes:
+                lane.kick()
+
+    # ------------------------------------------------------------ for policies (agent_hooks.AgentControl)
+    def ban(self, key: str, reason: str, by: str) -> bool:
+        """Bans a combo for everybody: state, bandit and servers' queues. False where it was banned already."""
+        if not self.ledger.ban(key, reason, by):
+            return False
+        self.say(f"banned {key}: {reason}")
+        for lane in self._lanes:
+            lane.kick(check_bans=True)
+        return True
+
+    def recent_rewards(self, key: str) -> list[float]:
+        return self.ledger.recent_rewards(key)
+
+    def is_banned(self, key: str) -> bool:
+        return self.ledger.is_banned(key)
+
+    # ------------------------------------------------------------ what a subclass may change
+    def analyse(self, path: Path, job: Job) -> Analysis:
+        """Measures a clip. Raises :class:`ClipError` for one that cannot be measured: such a clip is never scored 0."""
+        return as_analysis(self.analyzer.analyze(path), path)
+
+    # ------------------------------------------------------------ for lanes (lanes.LaneOwner)
+    def prepare(self, client: Any) -> None:
+        profile, notes = self._servers.connect(client)
+        self.board.set_simulator(profile.simulator)
+        if profile.simulator:
+            self.say(f"{server_name(client)} is the embedded SIMULATOR: its clips are drawn, not generated")
+        for note in notes:
+            self.say(note, logging.WARNING)
+        self.ledger.set_space(self._servers.space)
+
+    def next_job(self, api: str) -> Job | None:
+        if not self.tickets.take():
+            return None
+        try:
+            with self.ledger.lock:
+                self._drain()
+                job = self._chooser.choose(self, api)
+                self.ledger.submitted(job)
+        except UsageError as error:  # nothing is left to try: what is under way still ends
+            self.tickets.give_back()
+            self.tickets.close()
+            self._error = self._error or error
+            self.say(str(error), logging.ERROR)
+            return None
+        job.ticket = True
+        return job
+
+    def adopt(self, job: Job) -> bool:
+        job.ticket = self.tickets.take()
+        if job.ticket:
+            self.ledger.mark_in_flight(job.params)
+        return job.ticket
+
+    def graph_for(self, job: Job) -> dict[str, Any]:
+        return self._servers.graph_for(job)
+
+    def take_result(self, lane: Lane, job: Job, finished: Any) -> None:
+        assert self._pool is not None
+        self._pool.submit(lambda: self._score_task(lane, job, finished))
+
+    def record_failure(self, job: Job, kind: str, reason: str, run_seconds: float = 0.0) -> None:
+        minutes = run_seconds / 60.0
+        try:
+            self.ledger.failed(job, kind, reason, minutes)
+        except StateError as error:
+            self._fatal(error)
+            return
+        tries = self._settle(job)
+        if job.ticket:
+            last = {"combo_key": job.combo_key, "kind": kind, "reason": reason}
+            self.board.finished(tries=tries, scored=False, run_minutes=minutes, last=last)
+        log.warning("failed (%s): %s: %s", kind, job.combo_key, reason)
+        self.hooks.on_failed(self, FailedTry(job, kind, reason, minutes, tries))
+
+    def withdraw(self, job: Job, reason: str) -> None:
+        """A prompt left its server's queue before it started: nothing was paid, its place in the run is free again."""
+        self.ledger.failed(job, "withdrawn", reason, 0.0)
+        if job.ticket:
+            self.tickets.give_back()
+        log.info("withdrawn: %s: %s", job.combo_key, reason)
+
+    def say(self, text: str, level: int = logging.INFO) -> None:
+        log.log(level, text)
+        self.board.message(text)
+        self.hooks.on_message(text)
+
+    def lane_failed(self, lane: Lane, error: EvaError) -> None:
+        if isinstance(error, StateError) or all(other.failed for other in self._lanes):
+            self._fatal(error)
+        else:
+            self.say(f"{lane.api} is not used any more: {error}", logging.ERROR)
+
+    def lane_crashed(self, lane: Lane, error: BaseException) -> None:
+        self._fatal(error)
+
+    def lane_rests(self, lane: Lane, reason: str) -> None:
+        limit = self.options.max_failures
+        if not all(other.resting for other in self._lanes):
+            self.say(f"{lane.api} rests after {limit} failures in a row, the last: {reason}", logging.WARNING)
+            return
+        where = lane.api if len(self._lanes) == 1 else "every server"
+        self._fatal(
+            EvaError(f"{limit} tries in a row failed on {where}, the last: {reason} (try --doctor; --max-failures sets the limit)"),
+        )
+
+    # ------------------------------------------------------------ scoring
+    def _score_task(self, lane: Lane, job: Job, finished: Any) -> None:
+        kind: str | None = None
+        try:
+            self._score(lane.client, job, finished)
+        except ComfyUnavailable:  # the run is stopping: the clip stays on its server, the next run fetches it
+            log.warning("%s was not fetched; the next run picks it up", job.combo_key)
+        except (ComfyError, ClipError) as error:
+            kind = failure_kind(error)
+            self.record_failure(job, kind, str(error), self._seconds(job, finished))
+        except StateError as error:
+            self._fatal(error)
+        except Exception as error:
+            log.exception("scoring %s broke", job.combo_key)
+            kind = "analysis"
+            self.record_failure(job, kind, f"{type(error).__name__}: {error}", self._seconds(job, finished))
+        lane.scored(kind)
+
+    def _seconds(self, job: Job, finished: Any) -> float:
+        """Execution time: by the server's own clock, or by ours where it does not say."""
+        return self.board.elapsed(job) if finished.seconds is None else float(finished.seconds)
+
+    def _score(self, client: Any, job: Job, finished: Any) -> ScoredClip:
+        seconds = self._seconds(job, finished)
+        video, path = take_clip_patiently(client, finished, self.video_dir, self.stopping, self.options.backoff)
+        if finished.cached and self.ledger.store.entry(video) is not None:
+            raise PromptFailed(f"answered from the server's cache with {video}, a known clip; does the workflow set a seed?", kind="cached")
+        analysis = self.analyse(path, job)
+        minutes = seconds / 60.0
+        simulator = self._servers.profile(job.api).simulator
+        entry = build_entry(job, video, analysis, run_seconds=seconds, at=self._clock(), simulator=simulator)
+        bans = self.ledger.generated(job, entry, analysis.score, minutes)
+        self.board.learn_time(job.params, job.seconds, seconds)
+        tries = self._settle(job)
+        last = {"combo_key": job.combo_key, "video": video, "score": analysis.score, "metrics": analysis.metrics}
+        best = self.board.finished(tries=tries, scored=True, run_minutes=minutes, score=analysis.score, combo_key=job.combo_key, last=last)
+        result = ScoredClip(job, video, path, analysis, entry, minutes, tries, best)
+        for key, reason in bans:
+            self.ban(key, reason, by="autoban")
+        self.hooks.on_scored(self, result)
+        return result
+
+    # ------------------------------------------------------------ inside
+    def _settle(self, job: Job) -> int:
+        return self.tickets.settle() if job.ticket else self.tickets.settled
+
+    def _warm_start(self) -> None:
+        count = self.ledger.warm_start()
+        if count:
+            self.say(f"learned from {count} clip{'s' * (count != 1)} of earlier runs")
+        for entry in self.ledger.timed_entries():
+            self.board.learn_time(entry["params"], float(entry.get("seconds") or self.options.seconds), float(entry["run_seconds"]))
+
+    def _resumed_jobs(self) -> dict[str, list[Job]]:
+        """Jobs of earlier runs by server. Those of servers this run does not drive are left alone: nobody here can ask about them."""
+        mine = {server_name(client) for client in self.clients}
+        jobs: dict[str, list[Job]] = {}
+        for job in self.ledger.in_flight_jobs():
+            jobs.setdefault(job.api, []).append(job)
+        elsewhere = sorted(set(jobs) - mine)
+        if elsewhere:
+            count = sum(len(jobs[api]) for api in elsewhere)
+            self.say(f"{count} prompt(s) of earlier runs are on servers not driven now; to get their clips add --api {','.join(elsewhere)}")
+        return jobs
+
+    def _drain(self) -> None:
+        """Takes in what people did meanwhile."""
+        changes, banned = self.ledger.drain()
+        for change in changes:
+            self.hooks.on_event(self, change)
+        if banned:
+            for lane in self._lanes:
+                lane.kick(check_bans=True)
+
+    def _update_state(self) -> None:
+        if not self.stopping.is_set():
+            states = self.board.server_states()
+            best = next((state for state in ("running", "waiting_for_server") if state in states), "starting")
+            self.board.set_state(best)
+
+    def _fatal(self, error: BaseException) -> None:
+        """The run cannot go on; the first reason is the one that is reported."""
+        self._error = self._error or error
+        self.stop(str(error))
+
+    def _wind_down(self, live: LiveWriter | None) -> None:
+        """Ends lanes and pool, writes the views and the last live status."""
+        self.board.set_state("stopping")
+        for lane in self._lanes:
+            lane.kick()
+        late = self._pool.close(self.options.drain_timeout) if self._pool is not None else 0
+        if late:
+            log.warning("%d clip(s) are still being scored; the next run picks them up", late)
+        try:
+            self.ledger.store.flush()
+        except StateError as error:
+            log.error("the views could not be written: %s; the journal is complete", error)
+        if live is not None:
+            live.stop()
+        else:
+            self.board.set_state("stopped")

@@ -1,0 +1,400 @@
+"""Keeping servers busy: one lane a server, each with one prompt running and one waiting.
+
+A lane has two threads. The *waiter* follows the oldest prompt until it ends and hands the result on. The *feeder* chooses and
+posts the next prompt whenever a place is free, posts again what a restarted server forgot, and takes banned prompts that have not
+started out of the server's queue. So a slow answer to one never holds up the other, and one sick server never holds up the rest.
+
+A free place is not always filled at once: while another prompt renders there is time to wait for the score of the clip before it,
+which makes the next choice a better informed one. ``AgentOptions.hold_share`` bounds that wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from eva_env_base import ComfyError, ComfyUnavailable, EvaError, PromptFailed, PromptRejected
+from eva_p1.agent_budget import Streak, Tickets
+from eva_p1.agent_live import Board
+from eva_p1.agent_servers import server_name
+from eva_p1.agent_types import AgentOptions, Job
+
+log = logging.getLogger(__name__)
+
+FEEDER_TICK = 0.1  # how late a hold may end; small beside any run time, and cheap: one comparison a tick
+MAX_POSTS = 2  # a prompt lost with a server's queue is posted again once; a second loss is a failure
+
+
+class LaneOwner(Protocol):
+    """What a lane asks of its agent."""
+
+    options: AgentOptions
+    board: Board
+    tickets: Tickets
+    stopping: threading.Event
+
+    def prepare(self, client: Any) -> None: ...
+    def next_job(self, api: str) -> Job | None: ...
+    def adopt(self, job: Job) -> bool: ...
+    def graph_for(self, job: Job) -> dict[str, Any]: ...
+    def is_banned(self, key: str) -> bool: ...
+    def take_result(self, lane: Lane, job: Job, finished: Any) -> None: ...
+    def record_failure(self, job: Job, kind: str, reason: str, run_seconds: float = 0.0) -> None: ...
+    def withdraw(self, job: Job, reason: str) -> None: ...
+    def say(self, text: str, level: int = logging.INFO) -> None: ...
+    def lane_failed(self, lane: Lane, error: EvaError) -> None: ...
+    def lane_crashed(self, lane: Lane, error: BaseException) -> None: ...
+    def lane_rests(self, lane: Lane, reason: str) -> None: ...
+
+
+class Lane:
+    """Drives one server. ``resumed`` are jobs of an earlier run that were in flight there."""
+
+    def __init__(self, client: Any, owner: LaneOwner, resumed: list[Job] | None = None, *, monotonic: Callable[[], float] = time.monotonic):
+        self.client, self.owner = client, owner
+        self.api: str = server_name(client)
+        self._resumed = list(resumed or [])
+        self._monotonic = monotonic
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._head_ready = threading.Condition(self._lock)
+        self._jobs: list[Job] = []
+        self._up = threading.Event()
+        self._ended = threading.Event()
+        self._check_bans = False
+        self._scoring = 0
+        self._head_since = monotonic()
+        self._streak = Streak(owner.options.max_failures, owner.options.rest, monotonic)
+        self.failed = False
+        self._waiter = threading.Thread(target=self._guard, args=(self._wait_loop,), name=f"eva-wait {self.api}", daemon=True)
+        self._feeder = threading.Thread(target=self._guard, args=(self._feed_loop,), name=f"eva-feed {self.api}", daemon=True)
+
+    # ------------------------------------------------------------ called by the agent
+    def start(self) -> None:
+        self._waiter.start()
+        self._feeder.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._waiter.is_alive() or self._feeder.is_alive()
+
+    @property
+    def resting(self) -> bool:
+        """True while the lane recovers from too many failures in a row, or has given up."""
+        return self.failed or self._streak.resting
+
+    def join(self, timeout: float) -> None:
+        self._waiter.join(timeout)
+        self._feeder.join(timeout)
+
+    def kick(self, check_bans: bool = False) -> None:
+        """Something changed: a score arrived, a ban was set, the run is stopping."""
+        self._check_bans = self._check_bans or check_bans
+        self._wake.set()
+        with self._lock:
+            self._head_ready.notify_all()
+
+    def scored(self, kind: str | None) -> None:
+        """One of this lane's clips was scored (``kind`` None) or its try failed."""
+        with self._lock:
+            self._scoring = max(0, self._scoring - 1)
+        self._count(kind)
+        self.kick()
+
+    # ------------------------------------------------------------ threads
+    def _guard(self, loop: Callable[[], None]) -> None:
+        try:
+            loop()
+        except EvaError as error:
+            self.failed = True
+            self._row(state="failed", message=str(error), now=None)
+            self.owner.lane_failed(self, error)
+        except Exception as error:
+            self.failed = True
+            log.exception("the lane of %s broke", self.api)
+            self.owner.lane_crashed(self, error)
+        finally:
+            self._ended.set()
+            self.kick()
+
+    def _wait_loop(self) -> None:
+        if not self._until_up(lambda: self.owner.prepare(self.client)):
+            return
+        self._adopt_resumed()
+        self._up.set()
+        self._wake.set()
+        while not self._over():
+            job = self._head()
+            if job is not None:
+                self._follow(job)
+        if self.owner.stopping.is_set():
+            self._leave_politely()
+        self._row(state="stopped", now=None)
+
+    def _feed_loop(self) -> None:
+        while not self._over():
+            self._wake.wait(FEEDER_TICK)
+            self._wake.clear()
+            if not self._up.is_set() or self._over():
+                continue
+            try:
+                if self._check_bans:
+                    self._withdraw_banned()
+                self._top_up()
+            except ComfyUnavailable as error:
+                # The waiter sees the same and waits for the server; until then there is nothing to feed.
+                log.info("%s: %s", self.api, error)
+                self._ended.wait(1.0)
+
+    def _over(self) -> bool:
+        return self._ended.is_set() or self.owner.stopping.is_set() or self.owner.tickets.finished
+
+    # ------------------------------------------------------------ feeding
+    def _top_up(self) -> None:
+        while not self._over() and self._up.is_set():
+            with self._lock:
+                unposted = next((job for job in self._jobs if not job.posted), None)
+                full = len(self._jobs) >= self.owner.options.depth
+                hold = self._hold()
+            if unposted is not None:
+                self._post(unposted)
+                continue
+            if full or hold or self.resting:
+                return
+            job = self.owner.next_job(self.api)
+            if job is None:
+                return
+            with self._lock:
+                self._jobs.append(job)
+            self._post(job)
+
+    def _hold(self) -> bool:
+        """Whether a free place should still wait for the score of the clip before."""
+        if not self._jobs or not self._scoring:
+            return False
+        running = self._jobs[0]
+        expected = self.owner.board.expected_seconds(running.params, running.seconds)
+        options = self.owner.options
+        limit = options.hold_unknown if expected is None else options.hold_share * expected
+        return self._monotonic() - self._head_since < limit
+
+    def _post(self, job: Job) -> None:
+        """Posts a job. A refusal is recorded as a failure; a server that is away leaves the job here, to be posted later."""
+        job.attempts += 1
+        try:
+            if job.graph is None:
+                job.graph = self.owner.graph_for(job)
+            self.client.queue(job.graph, prompt_id=job.prompt_id)
+        except PromptRejected as error:
+            self._drop(job)
+            self._fail(job, "rejected", str(error))
+            return
+        except ComfyUnavailable:
+            job.attempts -= 1
+            raise
+        except ComfyError as error:
+            self._drop(job)
+            self._fail(job, "error", str(error))
+            return
+        with self._lock:
+            job.posted = True
+            self._show_queue()
+            self._head_ready.notify_all()
+
+    def _withdraw_banned(self) -> None:
+        self._check_bans = False
+        with self._lock:
+            suspects = [job for job in self._jobs if job.posted and self.owner.is_banned(job.combo_key)]
+        try:
+            for job in suspects:
+                self._withdraw(job, f"{job.combo_key} was banned before it started")
+        except ComfyError:
+            self._check_bans = True
+            raise
+
+    def _withdraw(self, job: Job, reason: str) -> bool:
+        """Takes a prompt that has not started out of the server's queue; False where it had started (it is paid for: let it end)."""
+        if self.client.state_of(job.prompt_id) != "pending":
+            return False
+        self.client.delete_pending(job.prompt_id)
+        # ComfyUI answers 200 to every delete, also when the prompt started in between: only its absence proves it is gone.
+        if self.client.state_of(job.prompt_id) != "unknown":
+            return False
+        job.withdrawn = reason
+        self._drop(job)
+        self.owner.withdraw(job, reason)
+        return True
+
+    # ------------------------------------------------------------ waiting
+    def _head(self) -> Job | None:
+        """The oldest posted job; None after a while without one, so that the caller can look whether the run is over."""
+        with self._lock:
+            posted = next((job for job in self._jobs if job.posted), None)
+            if posted is None:
+                self._row(now=None)
+                self._head_ready.wait(0.25)
+            return posted
+
+    def _follow(self, job: Job) -> None:
+        owner = self.owner
+        owner.board.now(job)
+        try:
+            finished = self.client.wait(
+                job.prompt_id,
+                on_progress=lambda progress: self._progress(job, progress),
+                timeout=owner.options.job_timeout,
+                stop=lambda: job.withdrawn is not None or owner.stopping.is_set(),
+            )
+        except PromptFailed as error:
+            if job.withdrawn is not None or owner.stopping.is_set():
+                return
+            self._on_prompt_failed(job, error)
+            return
+        except ComfyUnavailable as error:
+            self._on_away(str(error))
+            return
+        if finished is None:  # stopped or withdrawn
+            return
+        with self._lock:
+            self._scoring += 1
+            self._head_since = self._monotonic()
+        self._drop(job)
+        owner.take_result(self, job, finished)
+
+    def _on_prompt_failed(self, job: Job, error: PromptFailed) -> None:
+        if error.kind == "lost":
+            self._reconcile(job)
+            return
+        run_seconds = self.owner.board.elapsed(job)
+        try:
+            if error.kind == "timeout":
+                self.client.interrupt(job.prompt_id)
+            elif error.kind == "oom":
+                self.client.free_memory()  # what is left of the failed prompt must not fail the next one too
+        except ComfyError as also:
+            log.warning("%s: %s", self.api, also)
+        self._head_since = self._monotonic()
+        self._drop(job)
+        self._fail(job, error.kind, str(error), run_seconds)
+
+    def _on_away(self, reason: str) -> None:
+        """The server cannot be reached: wait for it, then look which prompts it still knows."""
+        self._up.clear()
+        self._row(state="waiting_for_server", message=reason, now=None)
+        if self._until_up(lambda: self.client.system_stats()):
+            self._reconcile()
+            self._up.set()
+            self.kick()
+
+    def _reconcile(self, lost: Job | None = None) -> None:
+        """After a restart of the server: prompts it no longer knows are posted again, each at most once."""
+        with self._lock:
+            jobs = list(self._jobs)
+        for job in jobs:
+            if not job.posted or (job is not lost and self.client.state_of(job.prompt_id) != "unknown"):
+                continue
+            if job.attempts < MAX_POSTS:
+                self.owner.say(f"{self.api} forgot a prompt (was it restarted?); it is queued again: {job.combo_key}", logging.WARNING)
+                job.posted, job.started_at = False, None
+            else:
+                self._drop(job)
+                self._fail(job, "lost", f"{self.api} lost this prompt twice")
+        self.kick()
+
+    def _progress(self, job: Job, progress: Any) -> None:
+        """What the client says while it waits; ``waiting`` means that the server does not answer just now."""
+        if progress.kind == "waiting":
+            self._row(state="waiting_for_server", message="does not answer")
+            return
+        self._row(state="running", message="reconnecting" if progress.kind == "reconnecting" else "")
+        if progress.kind == "queued":
+            self.owner.board.queued(job, progress.queue_position)
+        elif progress.kind in ("started", "node", "step"):
+            step = (progress.value, progress.max) if progress.kind == "step" else None
+            self.owner.board.progress(job, progress.title or progress.node, step)
+
+    # ------------------------------------------------------------ start, pauses, end
+    def _until_up(self, action: Callable[[], Any]) -> bool:
+        """Repeats ``action`` with backoff until the server answers; False where the run ended first."""
+        delay, longest = self.owner.options.backoff
+        told = ""
+        while not self._over():
+            try:
+                action()
+            except ComfyUnavailable as error:
+                text = str(error)
+            except PromptFailed:
+                raise
+            except ComfyError as error:
+                text = f"answers with an error: {error}"
+            else:
+                if told:
+                    self.owner.say(f"{self.api} is back")
+                self._row(state="running", message="")
+                return True
+            self._row(state="waiting_for_server", message=text, now=None)
+            if text != told:
+                self.owner.say(f"waiting for {self.api}: {text}", logging.WARNING)
+                told = text
+            if self.owner.stopping.wait(delay):
+                return False
+            delay = min(longest, delay * 2)
+        return False
+
+    def _adopt_resumed(self) -> None:
+        """Takes up prompts an earlier run left here. Unknown ones are recorded as lost: nothing is paid for twice."""
+        order = {"done": 0, "failed": 0, "running": 1, "pending": 2}
+        known: list[tuple[int, Job]] = []
+        for job in self._resumed:
+            state = self.client.state_of(job.prompt_id)
+            if state == "unknown":
+                self.owner.record_failure(job, "lost", f"{self.api} does not know this prompt of an earlier run")
+            else:
+                known.append((order.get(state, 2), job))
+        for rank, job in sorted(known, key=lambda pair: pair[0]):
+            if self.owner.adopt(job):
+                what = ("finished meanwhile", "is running", "is waiting")[rank]
+                self.owner.say(f"picked up a prompt of an earlier run, which {what}: {job.combo_key}")
+                with self._lock:
+                    self._jobs.append(job)
+            else:
+                self.owner.say(f"a prompt of an earlier run is left for the next run, --iterations is used up: {job.combo_key}")
+        self._resumed = []
+        self._show_queue()
+
+    def _leave_politely(self) -> None:
+        """At a stop: prompts that have not started leave the server's queue; a running one goes on, to be picked up next time."""
+        with self._lock:
+            jobs = [job for job in self._jobs if job.posted]
+        try:
+            for job in reversed(jobs):  # the last first, so that none starts while another is taken out
+                self._withdraw(job, "the run was stopped before it started")
+        except ComfyError as error:
+            log.warning("%s: prompts are left in its queue and will be picked up by the next run: %s", self.api, error)
+
+    def _drop(self, job: Job) -> None:
+        with self._lock:
+            if job in self._jobs:
+                self._jobs.remove(job)
+            self._show_queue()
+        self._wake.set()
+
+    def _fail(self, job: Job, kind: str, reason: str, run_seconds: float = 0.0) -> None:
+        self.owner.record_failure(job, kind, reason, run_seconds)
+        self._count(kind, reason)
+
+    def _count(self, kind: str | None, reason: str = "") -> None:
+        pause = self._streak.add(kind)
+        if pause is not None:
+            self._row(message=f"resting for {pause:.0f} s after {self.owner.options.max_failures} failures in a row")
+            self.owner.lane_rests(self, reason or str(kind))
+
+    def _show_queue(self) -> None:
+        with self._lock:
+            self._row(waiting=[job for job in self._jobs if job.posted][1:])
+
+    def _row(self, **fields: Any) -> None:
+        self.owner.board.server(self.api, **fields)
