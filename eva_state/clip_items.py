@@ -1,0 +1,80 @@
+"""What the index answers about one clip, in the shapes that pages and scripts rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from eva_state.clip_rows import Row
+
+if TYPE_CHECKING:
+    from eva_state.store import StateStore
+
+
+def name_of_entry(entry: Mapping[str, Any], video_dir: Path) -> str | None:
+    """The clip name of a history entry. Old entries hold an absolute path under ``video`` or ``video_path``.
+
+    A path below ``video_dir`` gives the part below it; any other absolute path its file name.
+    """
+    video = entry.get("video") or entry.get("video_path")
+    if not isinstance(video, str) or not video:
+        return None
+    if video.startswith("/"):
+        root = str(PurePosixPath(str(video_dir))).rstrip("/") + "/"
+        return video[len(root) :] if video.startswith(root) else PurePosixPath(video).name or None
+    if PureWindowsPath(video).drive:
+        return PureWindowsPath(video).name or None
+    return video
+
+
+def _params(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    params = entry.get("params")
+    return params if isinstance(params, Mapping) else {}
+
+
+def video_item(row: Row, store: StateStore, banned: bool) -> dict[str, Any]:
+    """An element of ``GET /api/videos``."""
+    entry = store.entry(row.alias or row.name) or {}
+    params = _params(entry)
+    return {
+        "name": row.name,
+        "size_mb": round(row.file.size / 1e6, 3) if row.file is not None else None,
+        "created": round(row.created, 3),
+        "prompt": entry.get("prompt"),
+        "negative_prompt": entry.get("negative_prompt"),
+        "fps": params.get("fps"),
+        "width": params.get("width"),
+        "height": params.get("height"),
+        "seconds": entry.get("seconds", params.get("seconds")),
+        "seed": entry.get("seed", params.get("seed")),
+        "combo": entry.get("combo"),
+        "combo_key": row.combo,
+        "combo_banned": banned,
+        "params": params,
+        "score": row.score,
+        "auto_metrics": entry.get("metrics"),
+        "iteration": entry.get("iteration", row.position + 1 if row.position >= 0 else None),
+        "found_in_knowledge": row.found,
+        "match_method": "none" if not row.found else "exact" if row.alias is None else "basename",
+    }
+
+
+def search_item(row: Row, store: StateStore, banned: bool) -> dict[str, Any]:
+    """An element of ``GET /api/search``'s ``items``."""
+    entry = store.entry(row.alias or row.name) or {}
+    return {
+        "name": row.name,
+        "score": row.score,
+        "manual_overall": row.manual,
+        "rated": row.rated,
+        "banned": banned,
+        "reference": row.reference,
+        "params": _params(entry),
+        "combo_key": row.combo,
+        "prompt": entry.get("prompt"),
+        "created": round(row.created, 3),
+        "rated_at": row.rated_at,
+        "defects": [value for kind, value in row.facets if kind == "defect"],
+        "exists": row.file is not None,
+    }

@@ -1,0 +1,249 @@
+"""The folder of clips: which finished files it holds, cheaply kept up to date, and safe opening by name.
+
+A clip's name is its path below the folder, with ``/``. Hidden files and folders, temporary files and links that
+lead out of the folder are not clips.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+log = logging.getLogger(__name__)
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".webm", ".mov", ".mkv", ".avi", ".gif"})
+TEMPORARY_MARKS = (".tmp.", ".temp.", ".part.", ".partial.", ".crdownload")
+MAX_NAME = 1024  # characters; Linux allows 4096 bytes of path, of which the folder itself takes some
+SETTLE_SECONDS = 1.0  # a file whose size and time stay the same for so long is taken as finished
+OLD_SECONDS = 3.0  # ... and one that was last written so long before it was first seen, at once
+# The shortest step of a file system's times that we meet (FAT, some network volumes): a folder changed this recently may
+# change again without its time changing, so it is listed again.
+TIME_STEP = 2.5
+# O_NOFOLLOW: the path is resolved already; O_NONBLOCK: opening a pipe must not wait; each only where the system has it
+_OPEN_FLAGS = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
+_NAME_ERRNOS = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENXIO})  # names that cannot be a file here
+FULL_SCAN_SECONDS = 300.0  # files rewritten in place do not touch their folder's time: stat them all this often
+
+
+class ClipFile(NamedTuple):
+    """``size`` in bytes, ``mtime_ns`` in nanoseconds since 1970."""
+
+    size: int
+    mtime_ns: int
+
+    @property
+    def mtime(self) -> float:
+        return self.mtime_ns / 1e9
+
+
+class NotAClip(ValueError):
+    """The name cannot be a clip of this folder. ``str()`` says why."""
+
+
+def check_name(name: str) -> str:
+    """``name`` when it may be a clip's name. Raises :class:`NotAClip` otherwise; nothing is looked up."""
+    if not name:
+        raise NotAClip("the clip name is empty")
+    if len(name) > MAX_NAME:
+        raise NotAClip(f"the clip name is longer than {MAX_NAME} characters")
+    if "\0" in name:
+        raise NotAClip("the clip name holds a NUL character")
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise NotAClip("the clip name is not valid Unicode") from None
+    if name.startswith("/") or (os.name == "nt" and ("\\" in name or ":" in name)):
+        raise NotAClip(f"{name!r} is not a path below the video folder")
+    for part in name.split("/"):
+        if part in ("", ".", ".."):
+            raise NotAClip(f"{name!r} is not a plain path below the video folder")
+    return name
+
+
+def is_clip_name(name: str) -> bool:
+    """Whether a file of this name is taken as a clip: a video suffix, nothing hidden, nothing temporary."""
+    if PurePosixPath(name).suffix.lower() not in VIDEO_SUFFIXES:
+        return False
+    if name.startswith(".") or "/." in name:
+        return False
+    lowered = name.lower()
+    return not any(mark in lowered for mark in TEMPORARY_MARKS)
+
+
+@dataclass
+class _Directory:
+    listed: float = -1.0  # wall-clock time of the last listing
+    mtime_ns: int = -1
+    files: dict[str, ClipFile] = field(default_factory=dict)  # by bare file name
+    folders: list[str] = field(default_factory=list)  # names below the root
+
+
+class VideoFolder:
+    """Scans ``root`` incrementally. One thread scans; :meth:`open` and :meth:`look` may be called from any.
+
+    ``clock`` gives unix seconds. A folder that does not exist (yet) holds no clips.
+    """
+
+    def __init__(self, root: Path, clock: Callable[[], float] = time.time):
+        self.root = Path(root)
+        self._real_root = Path(os.path.realpath(self.root))
+        self._clock = clock
+        self._directories: dict[str, _Directory] = {}
+        self._settling: dict[str, tuple[ClipFile, float]] = {}  # unfinished files: what was seen, and since when
+        self._full_scan = clock()
+        self._complained: set[str] = set()
+
+    @property
+    def exists(self) -> bool:
+        return self.root.is_dir()
+
+    def scan(self) -> tuple[dict[str, ClipFile], set[str]]:
+        """Looks for changes: ``(new or changed clips, names that went)``.
+
+        Costs one ``stat`` a folder while nothing happens, and one listing of each folder that changed.
+        """
+        now = self._clock()
+        full = now - self._full_scan >= FULL_SCAN_SECONDS or now < self._full_scan
+        if full:
+            self._full_scan = now
+        changed: dict[str, ClipFile] = {}
+        gone: set[str] = set()
+        for name, (seen, since) in list(self._settling.items()):
+            current = self._stat(name)
+            if current is None:
+                del self._settling[name]
+            elif current != seen:
+                self._settling[name] = (current, now)
+            elif now - since >= SETTLE_SECONDS and current.size > 0:
+                del self._settling[name]
+                changed[name] = current
+        alive: set[str] = set()
+        pending = [""]
+        while pending:
+            relative = pending.pop()
+            directory = self._directories.setdefault(relative, _Directory())
+            try:
+                mtime_ns = (self.root / relative).stat().st_mtime_ns
+                if full or mtime_ns != directory.mtime_ns or directory.listed - mtime_ns / 1e9 < TIME_STEP:
+                    self._list(relative, directory, now, full, changed, gone)
+                    directory.mtime_ns = mtime_ns
+            except OSError as error:
+                self._complain(relative or ".", f"folder {str(self.root / relative)!r} cannot be read: {error.strerror or error}")
+                if isinstance(error, FileNotFoundError | NotADirectoryError):
+                    continue  # it went; any other trouble (a network volume away) says nothing about its clips
+            alive.add(relative)
+            pending.extend(directory.folders)
+        for relative in [known for known in self._directories if known not in alive]:
+            prefix = f"{relative}/" if relative else ""
+            gone.update(prefix + name for name in self._directories.pop(relative).files)
+        for name in gone:
+            self._settling.pop(name, None)
+            changed.pop(name, None)
+        return changed, gone
+
+    def _list(self, relative: str, directory: _Directory, now: float, full: bool, changed: dict[str, ClipFile], gone: set[str]) -> None:
+        prefix = f"{relative}/" if relative else ""
+        files: dict[str, ClipFile] = {}
+        folders: list[str] = []
+        directory.listed = now
+        with os.scandir(self.root / relative) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.startswith("."):
+                    continue
+                try:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(prefix + name)
+                        continue
+                    if not is_clip_name(name):
+                        continue
+                    known = directory.files.get(name)
+                    if known is not None and not full:
+                        files[name] = known
+                        continue
+                    if not self._usable(prefix + name, entry.is_symlink()):
+                        continue
+                    status = entry.stat()
+                except OSError as error:
+                    log.debug("%s went while it was looked at: %s", prefix + name, error)
+                    continue
+                if not stat.S_ISREG(status.st_mode):
+                    continue
+                file = files[name] = ClipFile(status.st_size, status.st_mtime_ns)
+                if known == file:
+                    continue
+                if file.size > 0 and now - file.mtime >= OLD_SECONDS:
+                    changed[prefix + name] = file
+                elif prefix + name not in self._settling:
+                    self._settling[prefix + name] = (file, now)
+        gone.update(prefix + name for name in directory.files if name not in files)
+        directory.files, directory.folders = files, folders
+
+    def _usable(self, name: str, is_link: bool) -> bool:
+        try:
+            check_name(name)
+        except NotAClip as error:
+            self._complain(name, f"a file is left out, rename it: {error}")
+            return False
+        if is_link and not self._inside(os.path.realpath(self.root / name)):
+            self._complain(name, f"{name!r} is left out: it is a link to a place outside the video folder")
+            return False
+        return True
+
+    def _complain(self, key: str, text: str) -> None:
+        """Logs each trouble once, not at every scan."""
+        if key not in self._complained and len(self._complained) < 1000:
+            self._complained.add(key)
+            log.warning("%s", text)
+
+    def _inside(self, real: str) -> bool:
+        return real.startswith(str(self._real_root).rstrip(os.sep) + os.sep)
+
+    def _stat(self, name: str) -> ClipFile | None:
+        try:
+            status = (self.root / name).stat()
+        except (OSError, ValueError):
+            return None
+        return ClipFile(status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+
+    def look(self, name: str) -> ClipFile | None:
+        """A clip that its maker says is finished, without waiting for it to settle. None when it is not there. Any thread."""
+        try:
+            check_name(name)
+            usable = is_clip_name(name) and self._inside(os.path.realpath(self.root / name))
+        except (NotAClip, OSError):
+            return None
+        file = self._stat(name) if usable else None
+        return file if file is not None and file.size > 0 else None
+
+    def open(self, name: str) -> tuple[int, os.stat_result, Path]:
+        """``(descriptor, status, real path)`` of a clip, open for reading; the caller closes the descriptor.
+
+        Raises :class:`NotAClip` for a name that could leave the folder, FileNotFoundError when there is no such clip, OSError
+        when it cannot be read. Links are followed only to regular files inside the folder; the last step refuses links, so
+        that one put there in between is not followed.
+        """
+        check_name(name)
+        real = os.path.realpath(self.root / name)
+        if not is_clip_name(name) or not self._inside(real):
+            raise FileNotFoundError(name)
+        try:
+            descriptor = os.open(real, _OPEN_FLAGS)
+        except (NotADirectoryError, IsADirectoryError):
+            raise FileNotFoundError(name) from None
+        except OSError as error:
+            if error.errno in _NAME_ERRNOS:
+                raise FileNotFoundError(name) from None
+            raise
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            raise FileNotFoundError(name)
+        return descriptor, status, Path(real)

@@ -1,0 +1,309 @@
+"""The HTTP server: connections wait in the reception, complete requests run on bounded lanes of workers."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import logging
+import socket
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+from eva_env_base import EvaError, Settings, __version__
+from eva_web import security
+from eva_web.app import App
+from eva_web.messages import FileBody, HttpError, Response, error_response
+from eva_web.reception import MAX_BODY, Arrival, Reception
+from eva_web.routes import lane_of
+
+if TYPE_CHECKING:
+    from eva_state.clip_index import ClipIndex
+    from eva_state.store import StateStore
+
+log = logging.getLogger(__name__)
+
+SEND_SECONDS = 20.0  # a client that takes no byte for this long is dropped; a player that was paused asks again with Range
+STOP_SECONDS = 5.0  # how long a graceful stop waits for answers under way
+COMPRESS_FROM = 1400  # bytes: below one packet, compression saves nothing
+LINGER_SECONDS = 0.5  # reads on after an early refusal, so that the answer is not lost to a reset
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """How many requests of a kind run at once. Separate, so that slow downloads or decoding never delay an API call."""
+
+    quick: int = 12
+    media: int = 64
+    pictures: int = 4
+
+
+class PortInUse(EvaError):
+    """The address is taken or may not be listened on."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Parses one request that is already in memory, and writes its answer."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = f"EVA/{__version__}"
+    sys_version = ""
+    server: ReviewServer
+    request: Any  # an Arrival
+
+    def setup(self) -> None:
+        self.connection = self.request.connection
+        self.connection.settimeout(SEND_SECONDS)
+        self.rfile = io.BytesIO(self.request.head)
+        self.wfile = self._head = io.BytesIO()
+        self._accept_encoding: str | None = None
+
+    def finish(self) -> None:
+        self.rfile.close()
+
+    def handle(self) -> None:
+        self.close_connection = True
+        arrival: Arrival = self.request
+        self.command, self.requestline, self.request_version = "", "", "HTTP/1.1"
+        if arrival.refused:
+            self._send(error_response(HttpError(arrival.refused.status, arrival.refused.message), "-"), head_only=False)
+            self._linger()
+            return
+        self.raw_requestline = self.rfile.readline(65537)
+        if not self.parse_request():  # answered through send_error
+            return
+        if self.request_version == "HTTP/0.9":
+            self.send_error(400, "HTTP/0.9 is not accepted")
+            return
+        self._accept_encoding = self.headers.get("Accept-Encoding")
+        response = self.server.app.answer(self.command, self.path, self._header_map(), arrival.body, str(arrival.client[0]))
+        if self.server.stopping.is_set():
+            self.close_connection = True
+        self._send(response, head_only=self.command == "HEAD")
+
+    def handle_expect_100(self) -> bool:
+        return True  # the reception has said 100 Continue where the body was still to come
+
+    def _header_map(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name, value in self.headers.items():
+            name = name.lower()
+            found[name] = f"{found[name]}, {value}" if name in found else value
+        return found
+
+    def _send(self, response: Response, *, head_only: bool) -> None:
+        body = response.body
+        if response.may_compress and isinstance(body, bytes) and len(body) >= COMPRESS_FROM:
+            response.headers["Vary"] = "Accept-Encoding"
+            if security.accepts_gzip(self._accept_encoding):
+                body = gzip.compress(body, compresslevel=1, mtime=0)
+                response.headers["Content-Encoding"] = "gzip"
+        try:
+            self.send_response_only(response.status)
+            self.send_header("Server", self.server_version)
+            self.send_header("Date", self.date_time_string())
+            if response.content_type:
+                self.send_header("Content-Type", response.content_type)
+            if response.status not in (204, 304):
+                self.send_header("Content-Length", str(body.length if isinstance(body, FileBody) else len(body)))
+            for name, value in response.headers.items():
+                self.send_header(name, value)
+            if self.close_connection:
+                self.send_header("Connection", "close")
+            elif self.request_version == "HTTP/1.0":
+                self.send_header("Connection", "keep-alive")
+            self.end_headers()
+            head = self._head.getvalue()
+            if head_only or response.status in (204, 304):
+                self.connection.sendall(head)
+            elif isinstance(body, FileBody):
+                self.connection.sendall(head)
+                self._send_file(body)
+            else:
+                self.connection.sendall(head + body)
+        except OSError as error:  # the client went away or stopped reading
+            self.close_connection = True
+            log.debug("answer to %s not delivered: %s", self.request.client[0], error)
+        finally:
+            if isinstance(response.body, FileBody):
+                response.body.close()
+
+    def _send_file(self, body: FileBody) -> None:
+        with open(body.fd, "rb", buffering=0, closefd=False) as file:
+            sent = self.connection.sendfile(file, body.offset, body.length) if body.length else 0
+        if sent != body.length:  # the file was cut while it was sent: the promised length cannot be kept
+            self.close_connection = True
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What ``http.server`` itself refuses (a malformed request line or header) in the shape of every other error."""
+        self.close_connection = True
+        try:
+            version_ok = int(code) != 505
+        except ValueError:
+            version_ok = True
+        status = int(code) if version_ok else 400
+        self._send(error_response(HttpError(status, message or "the request is malformed"), "-"), head_only=False)
+
+    def _linger(self) -> None:
+        """Reads what the client is still sending, for a moment: closing with unread data would reset the answer away."""
+        try:
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(LINGER_SECONDS)
+            deadline, taken = time.monotonic() + LINGER_SECONDS, 0
+            while taken < 4 * MAX_BODY and time.monotonic() < deadline:
+                data = self.connection.recv(65536)
+                if not data:
+                    return
+                taken += len(data)
+        except OSError:
+            return  # the client has closed, or keeps the line open in silence: either way it is closed now
+
+    def log_message(self, format: str, *args: Any) -> None:
+        log.debug("%s: %s", self.client_address[0], format % args)
+
+
+class ReviewServer(ThreadingHTTPServer):
+    """Serves ``app`` until :meth:`shutdown` from another thread, then :meth:`server_close`."""
+
+    daemon_threads = True
+    request_queue_size = 256
+    allow_reuse_address = sys.platform != "win32"  # on Windows it would let two servers share the port
+
+    def __init__(self, address: tuple[str, int], app: App, lanes: Lanes | None = None, max_connections: int = 2000):
+        self.app = app
+        self.stopping = threading.Event()
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, _Handler)
+        lanes = lanes or Lanes()
+        self._lanes = {
+            "quick": ThreadPoolExecutor(lanes.quick, thread_name_prefix="eva-web-quick"),
+            "media": ThreadPoolExecutor(lanes.media, thread_name_prefix="eva-web-media"),
+            "pictures": ThreadPoolExecutor(lanes.pictures, thread_name_prefix="eva-web-pictures"),
+        }
+        self._active: set[socket.socket] = set()
+        self._active_lock = threading.Lock()
+        self.reception = Reception(self._hand_over, _bounded_by_descriptors(max_connections))
+
+    def server_bind(self) -> None:
+        """Binds without the reverse DNS look-up of ``HTTPServer.server_bind``, which can take seconds on a pod."""
+        if self.allow_reuse_address:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.reception.admit(request, client_address)
+
+    def _hand_over(self, arrival: Arrival) -> None:
+        lane = "quick" if arrival.refused else lane_of(arrival.head)
+        with self._active_lock:
+            self._active.add(arrival.connection)
+        try:
+            self._lanes[lane].submit(self._serve, arrival)
+        except RuntimeError:  # the lane has been shut down: the server is stopping
+            self._done(arrival.connection)
+            arrival.connection.close()
+
+    def _serve(self, arrival: Arrival) -> None:
+        keep = False
+        try:
+            handler = _Handler(arrival, arrival.client, self)  # type: ignore[arg-type]
+            keep = not handler.close_connection and not self.stopping.is_set()
+        except Exception:
+            log.exception("a request from %s failed below the error wrapper", arrival.client[0])
+        finally:
+            self._done(arrival.connection)
+            if keep:
+                self.reception.admit(arrival.connection, arrival.client, arrival.rest)
+            else:
+                arrival.connection.close()
+
+    def _done(self, connection: socket.socket) -> None:
+        with self._active_lock:
+            self._active.discard(connection)
+
+    @property
+    def busy(self) -> int:
+        """Requests being answered now."""
+        with self._active_lock:
+            return len(self._active)
+
+    def server_close(self) -> None:
+        """Graceful stop: answers under way get ``STOP_SECONDS``, then their connections are cut. Safe to call twice."""
+        if self.stopping.is_set():
+            return
+        self.stopping.set()
+        self.socket.close()
+        self.reception.close()
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.busy and time.monotonic() < deadline:
+            time.sleep(0.02)
+        with self._active_lock:
+            for connection in self._active:
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError as error:
+                    log.debug("cutting a connection: %s", error)
+        for lane in self._lanes.values():
+            lane.shutdown(wait=True, cancel_futures=True)
+        self.app.close()
+
+    @property
+    def url(self) -> str:
+        """The address to open, with the token where one is needed; on RunPod the public proxy's address."""
+        return self.app.access.url(self.server_port)
+
+
+def _bounded_by_descriptors(wanted: int) -> int:
+    """``wanted`` connections, or what the process's limit of open files leaves beside journals, clips and pipes."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit per process
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    need = wanted + 256
+    if soft != resource.RLIM_INFINITY and soft < need:
+        target = need if hard == resource.RLIM_INFINITY else min(need, hard)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+            soft = target
+        except (OSError, ValueError) as error:
+            log.info("the limit of open files stays %s: %s", soft, error)
+        if soft < need:
+            return max(64, soft - 256)
+    return wanted
+
+
+def create_server(
+    settings: Settings,
+    store: StateStore,
+    index: ClipIndex,
+    *,
+    no_token: bool = False,
+    lanes: Lanes | None = None,
+    max_connections: int = 2000,
+    static_dir: Any = None,
+) -> ReviewServer:
+    """Builds a server that is already listening (``settings.port`` 0: any free port, see ``server.server_port``).
+
+    Call ``serve_forever()``, and ``server_close()`` at the end. ``store`` and ``index`` stay the caller's to close.
+    Raises :class:`PortInUse` naming the port.
+    """
+    access = security.Access.from_settings(settings, no_token=no_token)
+    app = App(settings, store, index, access, static_dir=static_dir)
+    try:
+        server = ReviewServer((settings.host, settings.port), app, lanes, max_connections)
+    except OSError as error:
+        app.close()
+        raise PortInUse(
+            f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}; another program holds it, "
+            f"or this user may not. Stop that program, or choose another port with --port or SERVER_PORT"
+        ) from error
+    access.port = server.server_port
+    return server

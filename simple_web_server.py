@@ -1,0 +1,66 @@
+"""The review server: ``python simple_web_server.py``. Serves the pages, the clips and the API on one port."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from types import FrameType
+
+from eva_env_base import EXIT_OK, UsageError, add_setting_flags, resolve_settings, run_door, setup_logging
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+class Terminated(BaseException):
+    """SIGTERM, raised in the main thread so that everything is closed in order."""
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="simple_web_server.py", description="Serves EVA's review pages: watch, rate, search, ban.")
+    add_setting_flags(made, "root", "video_dir", "state_dir", "host", "port", "token")
+    made.add_argument("--no-token", action="store_true", help="let everybody in who can reach the address (a warning says so)")
+    made.add_argument("--log-level", default="INFO", type=str.upper, choices=LEVELS, help="how much to log (default INFO)")
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    flags = parser().parse_args(argv)
+    settings = resolve_settings(flags)
+    if flags.no_token and flags.token:
+        raise UsageError("--token and --no-token exclude each other")
+    if flags.print_settings:
+        print(settings.describe())
+        return EXIT_OK
+    setup_logging(flags.log_level)
+
+    from eva_state.clip_index import ClipIndex
+    from eva_state.store import StateStore
+    from eva_web.server import create_server
+
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with (
+            StateStore(settings.state_dir, role="server", video_dir=settings.video_dir) as store,
+            ClipIndex(store, settings.video_dir) as index,
+        ):
+            server = create_server(settings, store, index, no_token=flags.no_token)
+            if not index.folder.exists:
+                print(f"warning: the video folder {settings.video_dir} does not exist yet; name another with --video-dir", file=sys.stderr)
+            print(f"EVA review server: clips from {settings.video_dir}, state in {settings.state_dir}")
+            print(server.url, flush=True)
+            try:
+                server.serve_forever(poll_interval=0.2)
+            finally:
+                server.server_close()
+    except Terminated:
+        return EXIT_OK
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(run_door(main))
