@@ -1,0 +1,143 @@
+"""Names the simulated server lists: model files of the official Wan templates, samplers and schedulers.
+
+Sampler and scheduler names and their order are those a ComfyUI 0.8.0 server answers in ``/object_info``; the file
+names are the ones the templates at https://github.com/Comfy-Org/workflow_templates ask for.
+"""
+
+from __future__ import annotations
+
+DIFFUSION_MODELS: tuple[str, ...] = (
+    "Wan21-WanMove_fp8_scaled_e4m3fn_KJ.safetensors",
+    "Wan2_1-I2V-ATI-14B_fp8_e4m3fn.safetensors",
+    "Wan2_2-Animate-14B_fp8_e4m3fn_scaled_KJ.safetensors",
+    "humo_17B_fp8_e4m3fn.safetensors",
+    "hunyuan_video_t2v_720p_bf16.safetensors",
+    "wan2.1_flf2v_720p_14B_fp16.safetensors",
+    "wan2.1_fun_camera_v1.1_1.3B_bf16.safetensors",
+    "wan2.1_fun_camera_v1.1_14B_bf16.safetensors",
+    "wan2.1_fun_control_1.3B_bf16.safetensors",
+    "wan2.1_fun_inp_1.3B_bf16.safetensors",
+    "wan2.1_i2v_480p_14B_fp16.safetensors",
+    "wan2.1_t2v_1.3B_fp16.safetensors",
+    "wan2.1_t2v_14B_fp8_scaled.safetensors",
+    "wan2.1_vace_1.3B_fp16.safetensors",
+    "wan2.1_vace_14B_fp16.safetensors",
+    "wan2.2_fun_camera_high_noise_14B_fp8_scaled.safetensors",
+    "wan2.2_fun_camera_low_noise_14B_fp8_scaled.safetensors",
+    "wan2.2_fun_control_5B_bf16.safetensors",
+    "wan2.2_fun_control_high_noise_14B_fp8_scaled.safetensors",
+    "wan2.2_fun_control_low_noise_14B_fp8_scaled.safetensors",
+    "wan2.2_fun_inpaint_5B_bf16.safetensors",
+    "wan2.2_fun_inpaint_high_noise_14B_fp8_scaled.safetensors",
+    "wan2.2_fun_inpaint_low_noise_14B_fp8_scaled.safetensors",
+    "wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors",
+    "wan2.2_i2v_low_noise_14B_fp8_scaled.safetensors",
+    "wan2.2_s2v_14B_fp8_scaled.safetensors",
+    "wan2.2_t2v_high_noise_14B_fp8_scaled.safetensors",
+    "wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors",
+    "wan2.2_ti2v_5B_fp16.safetensors",
+)
+TEXT_ENCODERS: tuple[str, ...] = ("t5xxl_fp16.safetensors", "umt5_xxl_fp16.safetensors", "umt5_xxl_fp8_e4m3fn_scaled.safetensors")
+VAES: tuple[str, ...] = ("hunyuan_video_vae_bf16.safetensors", "wan2.2_vae.safetensors", "wan_2.1_vae.safetensors", "pixel_space")
+LORAS: tuple[str, ...] = (
+    "Wan2.2-Lightning_I2V-A14B-4steps-lora_HIGH_fp16.safetensors",
+    "Wan2.2-Lightning_I2V-A14B-4steps-lora_LOW_fp16.safetensors",
+    "Wan21_CausVid_14B_T2V_lora_rank32.safetensors",
+    "WanAnimate_relight_lora_fp16.safetensors",
+    "lightx2v_I2V_14B_480p_cfg_step_distill_rank64_bf16.safetensors",
+    "lightx2v_T2V_14B_cfg_step_distill_v2_lora_rank64_bf16.safetensors",
+    "wan2.2_i2v_lightx2v_4steps_lora_v1_high_noise.safetensors",
+    "wan2.2_i2v_lightx2v_4steps_lora_v1_low_noise.safetensors",
+    "wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors",
+    "wan2.2_t2v_lightx2v_4steps_lora_v1.1_low_noise.safetensors",
+)
+CLIP_VISION: tuple[str, ...] = ("clip_vision_h.safetensors",)
+CLIP_TYPES: tuple[str, ...] = (
+    "stable_diffusion",
+    "stable_cascade",
+    "sd3",
+    "stable_audio",
+    "mochi",
+    "ltxv",
+    "pixart",
+    "cosmos",
+    "lumina2",
+    "wan",
+    "hidream",
+    "chroma",
+    "ace",
+    "omnigen2",
+    "qwen_image",
+    "hunyuan_image",
+    "flux2",
+    "ovis",
+)
+MODEL_FOLDERS: dict[str, tuple[str, ...]] = {
+    "checkpoints": (),
+    "loras": LORAS,
+    "vae": VAES[:-1],
+    "text_encoders": TEXT_ENCODERS,
+    "diffusion_models": DIFFUSION_MODELS,
+    "clip_vision": CLIP_VISION,
+}
+
+SAMPLERS: tuple[str, ...] = (
+    "euler",
+    "euler_cfg_pp",
+    "euler_ancestral",
+    "euler_ancestral_cfg_pp",
+    "heun",
+    "heunpp2",
+    "exp_heun_2_x0",
+    "exp_heun_2_x0_sde",
+    "dpm_2",
+    "dpm_2_ancestral",
+    "lms",
+    "dpm_fast",
+    "dpm_adaptive",
+    "dpmpp_2s_ancestral",
+    "dpmpp_2s_ancestral_cfg_pp",
+    "dpmpp_sde",
+    "dpmpp_sde_gpu",
+    "dpmpp_2m",
+    "dpmpp_2m_cfg_pp",
+    "dpmpp_2m_sde",
+    "dpmpp_2m_sde_gpu",
+    "dpmpp_2m_sde_heun",
+    "dpmpp_2m_sde_heun_gpu",
+    "dpmpp_3m_sde",
+    "dpmpp_3m_sde_gpu",
+    "ddpm",
+    "lcm",
+    "ipndm",
+    "ipndm_v",
+    "deis",
+    "res_multistep",
+    "res_multistep_cfg_pp",
+    "res_multistep_ancestral",
+    "res_multistep_ancestral_cfg_pp",
+    "gradient_estimation",
+    "gradient_estimation_cfg_pp",
+    "er_sde",
+    "seeds_2",
+    "seeds_3",
+    "sa_solver",
+    "sa_solver_pece",
+    "ddim",
+    "uni_pc",
+    "uni_pc_bh2",
+)
+SCHEDULERS: tuple[str, ...] = (
+    "simple",
+    "sgm_uniform",
+    "karras",
+    "exponential",
+    "ddim_uniform",
+    "beta",
+    "normal",
+    "linear_quadratic",
+    "kl_optimal",
+)
+
+FAST_LORA_MARKS: tuple[str, ...] = ("lightx2v", "lightning", "4steps", "4-step", "causvid", "turbo")
+"""Parts of LoRA names that mean "distilled: a few steps at cfg 1 suffice"."""
