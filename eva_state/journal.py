@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from eva_env_base import StateError, StateFull
 from eva_state import records
 from eva_state.files import FULL_ERRNOS, Files
-from eva_state.records import Record
+from eva_state.records import Item, Record
 
 log = logging.getLogger(__name__)
 SEGMENT_BYTES = 16 << 20  # sealed beyond this: small enough to copy or check one at a time
@@ -88,7 +88,7 @@ class Follower:
         """(segment, offset after the last complete line, offset after the last intact record)."""
         return self._segment, self._offset, self._good_end
 
-    def poll(self) -> Iterator[list[Record]]:
+    def poll(self) -> Iterator[list[Item]]:
         """New records in batches. Raises :class:`Rewound` when records read before are no longer there."""
         while True:
             if self._segment is None:
@@ -118,18 +118,19 @@ class Follower:
         following = self.folder / f"{number + 1:06d}.jsonl"
         return following if following.exists() else None
 
-    def _read(self) -> Iterator[list[Record]]:
+    def _read(self) -> Iterator[list[Item]]:
         assert self._segment is not None
         for end, lines in read_lines(self._segment, self._offset):
-            good: list[Record] = []
+            good: list[Item] = []
             at = self._offset
             for line, item in zip(lines, records.decode_many(lines)):
-                if isinstance(item, Record):
+                if isinstance(item, tuple):
                     good.append(item)
                     self._good_end = at + len(line) + 1
-                    if item.seq > self.last_seq + 1 and self.last_seq:
-                        self._report(at, f"records {self.last_seq + 1} to {item.seq - 1} are missing")
-                    self.last_seq = max(self.last_seq, item.seq)
+                    seq = item[0].seq
+                    if seq > self.last_seq + 1:
+                        self._report(at, f"records {self.last_seq + 1} to {seq - 1} are missing")
+                    self.last_seq = max(self.last_seq, seq)
                 elif line:
                     self._report(at, f"corrupt record skipped ({item})")
                 at += len(line) + 1
@@ -174,7 +175,7 @@ class Writer:
         files: Files,
         clock: Callable[[], float] = time.time,
         lamport: Callable[[], int],
-        on_commit: Callable[[list[Record]], None],
+        on_commit: Callable[[list[Item]], None],
         segment_bytes: int = SEGMENT_BYTES,
     ):
         self.folder = folder
@@ -244,13 +245,15 @@ class Writer:
                 with self._queue_lock:
                     batch, self._queue = self._queue, []
                 self._commit(batch)
+        if isinstance(ticket.error, StateError):
+            raise type(ticket.error)(str(ticket.error)) from ticket.error  # one instance a thread: tracebacks are not shared
         if ticket.error is not None:
             raise ticket.error
         return ticket.result
 
     def _commit(self, batch: list[_Ticket]) -> None:
         lines: list[bytes] = []
-        made: list[Record] = []
+        made: list[Item] = []
         lc = self._lamport()
         try:
             if self._closed:
@@ -258,23 +261,23 @@ class Writer:
             now = float(self._clock())
             for ticket in batch:
                 try:
-                    mine: list[Record] = []
+                    mine: list[Item] = []
                     encoded: list[bytes] = []
                     for draft in ticket.drafts:
                         number = len(made) + len(mine) + 1
-                        record = Record(self._seq + number, draft.id, lc + number, now, self.name, draft.type, draft.data)
-                        mine.append(record)
+                        record = Record(self._seq + number, draft.id, lc + number, now, self.name, draft.type, records.dump(draft.data))
+                        mine.append((record, draft.data))
                         encoded.append(records.encode(record))
                 except (TypeError, ValueError) as error:
                     ticket.error = error  # this one alone is unfit; the others go on
                     ticket.done = True
                     continue
-                ticket.result = mine
+                ticket.result = [record for record, _ in mine]
                 made += mine
                 lines += encoded
             if made:
                 self._write(b"".join(lines))
-                self._seq = made[-1].seq
+                self._seq = made[-1][0].seq
                 self._on_commit(made)
         except BaseException as error:
             for ticket in batch:

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
+import gc
 import logging
-import math
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from eva_env_base import StateError
-from eva_state import documents, keys
+from eva_state import checks, documents, keys
+from eva_state.feed import Change, Feed
 from eva_state.files import Files
 from eva_state.guard import Guard
 from eva_state.journal import SEGMENT_BYTES, Draft, Follower, Problem, Rewound, Writer
-from eva_state.model import UNDOABLE, Event, Model, Observation, entry_data, quality_of
-from eva_state.records import Record, plain
+from eva_state.model import UNDOABLE, Model
+from eva_state.reads import StoreReads
+from eva_state.records import Item, plain
+from eva_state.registers import Observation
 from eva_state.views import Publisher
 
 log = logging.getLogger(__name__)
 ROLES = ("server", "agent", "tool")  # each has its own journal and may run once at a time
 READER = "reader"  # reads, never writes; any number at a time
 POLL_SECONDS = 0.2
-MAX_CHANGES = 10_000  # kept for changes_since: hours of a person's work, about 2 MB
 WINNERS = ("left", "right", "tie", "both_bad")
-# How long a mutator waits for its own callback when another thread is delivering: long enough for a healthy
-# callback, short enough that one blocked on a lock of the caller's cannot hold it up noticeably.
-DELIVERY_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +39,7 @@ class Done:
     duplicate: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One applied event. ``kind`` is the record type, or ``reload`` when everything was read anew."""
-
-    kind: str
-    name: str | None
-    key: str | None
-    event_id: str
-    writer: str
-    version: int
-
-
-class StateStore:
+class StateStore(StoreReads):
     """Opened with ``with`` (or :meth:`start` / :meth:`close`). Safe to use from many threads."""
 
     def __init__(
@@ -90,13 +76,7 @@ class StateStore:
         self._publisher: Publisher | None = None
         self._threads: list[threading.Thread] = []
         self._stop = threading.Event()
-        self._version = 0
-        self._changes: deque[Change] = deque(maxlen=MAX_CHANGES)
-        self._callbacks: list[Callable[[Change], None]] = []
-        self._undelivered: deque[Change] = deque()
-        self._delivered = threading.Condition()
-        self._delivering: int | None = None  # ident of the thread that calls the callbacks now
-        self._delivered_version = 0
+        self._feed = Feed()
 
     # ------------------------------------------------------------ life
     def __enter__(self) -> StateStore:
@@ -169,12 +149,18 @@ class StateStore:
         """Reads every journal into a new model. Called with the lock held, or before threads run."""
         model = Model()
         self._followers = {}
-        for follower in self._all_followers():
-            for batch in follower.poll():
-                model.apply_all(batch)
-            self._collect(follower)
+        # The collector would walk the growing replica again and again, and find nothing: three quarters of the time.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            for follower in self._all_followers():
+                for batch in follower.poll():
+                    model.apply_all(batch)
+                self._collect(follower)
+        finally:
+            if collecting:
+                gc.enable()
         self._model = model
-        self._version = max(self._version + 1, len(model.events)) if self._version else len(model.events)
 
     def _all_followers(self) -> Iterable[Follower]:
         names = set() if self.role == READER else {self.role}
@@ -205,7 +191,7 @@ class StateStore:
                 for batch in follower.poll():
                     with self._lock:
                         self._apply(batch)
-                    self._deliver()
+                    self._feed.deliver()
                 self._collect(follower)
         except Rewound as error:
             log.warning("%s; reading every journal anew", error)
@@ -214,105 +200,58 @@ class StateStore:
                     self._reload()
             else:
                 self._reload()
-            self._deliver()
+            self._feed.deliver()
 
     def _reload(self) -> None:
         with self._lock:
             self._replay()
-            self._changes.clear()
-            self._undelivered.append(Change("reload", None, None, "", self.role, self._version))
+            self._feed.reload(self.role)
             if self._publisher is not None:
                 self._publisher.model_replaced()
 
-    def _committed(self, batch: list[Record]) -> None:
+    def _committed(self, batch: list[Item]) -> None:
         with self._lock:
             self._apply(batch)
 
-    def _apply(self, batch: list[Record]) -> None:
-        for record in batch:
-            effect = self._model.apply(record)
+    def _apply(self, batch: list[Item]) -> None:
+        for record, data in batch:
+            effect = self._model.apply(record, data)
             if effect is not None:
-                self._version += 1
-                change = Change(effect.kind, effect.name, effect.key, record.id, record.w, self._version)
-                self._changes.append(change)
-                self._undelivered.append(change)
+                self._feed.add(effect.kind, effect.name, effect.key, record.id, record.w)
 
-    # ------------------------------------------------------------ callbacks
-    def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
-        """Calls ``callback(change)`` after each applied event, in order, outside every lock of the store.
-
-        Returns a function that ends it. An error in a callback is logged. A callback may use the store.
-        """
-        self._callbacks.append(callback)
-
-        def end() -> None:
-            if callback in self._callbacks:
-                self._callbacks.remove(callback)
-
-        return end
-
-    def _deliver(self, upto: int | None = None) -> None:
-        """Delivers what is due. One thread at a time does, the others leave theirs to it and wait a moment."""
-        me = threading.get_ident()
-        with self._delivered:
-            if self._delivering == me:
-                return  # a callback changed the state: the loop below it goes on with that
-            if self._delivering is not None:
-                if upto is not None:
-                    self._delivered.wait_for(lambda: self._delivered_version >= upto, DELIVERY_SECONDS)
-                return
-            self._delivering = me
-        while True:
-            with self._delivered:
-                if not self._undelivered:
-                    self._delivering = None
-                    self._delivered.notify_all()
-                    return
-                change = self._undelivered.popleft()
-            for callback in list(self._callbacks):
-                try:
-                    callback(change)
-                except Exception:
-                    log.exception("a subscriber failed on %s", change)
-            self._delivered_version = change.version
-
+    # ------------------------------------------------------------ changes
     @property
     def version(self) -> int:
         """Grows with every event applied in this process."""
-        return self._version
+        return self._feed.version
 
     def changes_since(self, version: int) -> list[Change] | None:
         """Changes after ``version``; None when they are no longer kept (read everything anew then)."""
         with self._lock:
-            if version > self._version:
-                return None
-            if version == self._version:
-                return []
-            missed = self._version - version
-            if missed > len(self._changes):
-                return None
-            found = list(self._changes)[-missed:]
-            return found if found[0].version == version + 1 else None
+            return self._feed.since(version)
+
+    def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
+        """Calls ``callback(change)`` after each applied event, in order, outside every lock of the store.
+
+        Returns a function that ends it. An error in a callback is logged. A callback may use the store. A change of
+        this very process is normally delivered before the method that made it returns.
+        """
+        return self._feed.subscribe(callback)
 
     # ------------------------------------------------------------ writing
     def _record(self, kind: str, data: dict[str, Any], id: str | None) -> Done:
         """Appends one event and waits until it is on disk, unless ``id`` has been recorded already."""
-        if id is None:
-            id = os.urandom(8).hex()
-        elif not isinstance(id, str) or not 1 <= len(id) <= 200:
-            raise ValueError(f"id: {id!r} is not a text of 1 to 200 characters")
-        else:
-            plain(id, "id")
+        id = os.urandom(8).hex() if id is None else checks.event_id(id)
         writer = self._writer
         if writer is None:
             raise StateError(f"the state {self.state_dir} is not open for writing")
         with self._settled:
             while id in self._in_progress:
                 self._settled.wait()
-            known = self._model.events.get(id)
+            known = self._model.known(id)
             if known is not None:
-                if known.type != kind:
-                    raise ValueError(f"id {id!r} already names a {known.type}; use a new id for a {kind}")
+                if known != kind:
+                    raise ValueError(f"id {id!r} already names a {known}; use a new id for a {kind}")
                 return Done(id, duplicate=True)
             self._in_progress.add(id)
         try:
@@ -321,7 +260,7 @@ class StateStore:
             with self._settled:
                 self._in_progress.discard(id)
                 self._settled.notify_all()
-        self._deliver(self._version)
+        self._feed.deliver()
         return Done(id)
 
     def record_many(self, drafts: list[Draft]) -> int:
@@ -329,10 +268,10 @@ class StateStore:
         if self._writer is None:
             raise StateError(f"the state {self.state_dir} is not open for writing")
         with self._lock:
-            new = [draft for draft in drafts if draft.id not in self._model.events]
+            new = [draft for draft in drafts if self._model.known(draft.id) is None]
         for start in range(0, len(new), 5000):
             self._writer.append(new[start : start + 5000])
-        self._deliver(self._version)
+        self._feed.deliver()
         return len(new)
 
     def rate(self, name: str, rating: dict[str, Any], id: str | None = None) -> Done:
@@ -341,37 +280,39 @@ class StateStore:
         ``rating`` must hold ``overall_quality``, a number from 1 to 10. Raises ValueError for a malformed one,
         StateFull when the disk is full (nothing recorded).
         """
-        return self._record("rating", {"name": clip_name(name), "rating": checked_rating(rating), "rated_at": self._now()}, id)
+        return self._record("rating", {"name": checks.clip_name(name), "rating": checks.rating(rating), "rated_at": self._now()}, id)
 
     def unrate(self, name: str, id: str | None = None) -> Done:
         """Takes a clip's rating away (an event like any other: undo brings it back)."""
-        return self._record("rating", {"name": clip_name(name), "rating": None, "rated_at": self._now()}, id)
+        return self._record("rating", {"name": checks.clip_name(name), "rating": None, "rated_at": self._now()}, id)
 
     def ban(self, key: str, reason: str = "", by: str = "", name: str | None = None, id: str | None = None) -> Done:
         """Bans a combo key or pattern. ``name`` only notes the clip it was seen in (see :meth:`ban_clip`)."""
-        data = {"key": keys.normalise_pattern(key), "reason": text(reason, "reason"), "by": text(by, "by")}
+        data = {"key": keys.normalise_pattern(key), "reason": checks.text(reason, "reason"), "by": checks.text(by, "by")}
         if name is not None:
-            data["name"] = clip_name(name)
+            data["name"] = checks.clip_name(name)
         return self._record("ban", data, id)
 
     def ban_clip(self, name: str, key: str, reason: str = "", by: str = "", id: str | None = None) -> Done:
         """Bans the key of a clip and marks that clip ``banned`` with quality 2, as one event: one undo reverts both."""
-        name = clip_name(name)
+        name = checks.clip_name(name)
         with self._lock:
-            known = self._model.ratings.get(name)
+            clip = self._model.clips.get(name)
+            known = None if clip is None else clip.rating
         rating = {**(known.data["rating"] if known else {}), "overall_quality": 2, "is_reference": False, "banned": True}
-        data = {"key": keys.normalise_pattern(key), "reason": text(reason, "reason"), "by": text(by, "by")}
+        data = {"key": keys.normalise_pattern(key), "reason": checks.text(reason, "reason"), "by": checks.text(by, "by")}
         return self._record("ban", {**data, "name": name, "rating": rating, "rated_at": self._now()}, id)
 
     def unban(self, key: str, reason: str = "", by: str = "", id: str | None = None) -> Done:
         """Lifts the ban of exactly this key or pattern."""
-        return self._record("unban", {"key": keys.normalise_pattern(key), "reason": text(reason, "reason"), "by": text(by, "by")}, id)
+        data = {"key": keys.normalise_pattern(key), "reason": checks.text(reason, "reason"), "by": checks.text(by, "by")}
+        return self._record("unban", data, id)
 
     def compare(self, left: str, right: str, winner: str, id: str | None = None) -> Done:
         """Records which of two clips a person liked better."""
         if winner not in WINNERS:
             raise ValueError(f"winner: {winner!r} is none of {', '.join(WINNERS)}")
-        left, right = clip_name(left, "left"), clip_name(right, "right")
+        left, right = checks.clip_name(left, "left"), checks.clip_name(right, "right")
         if left == right:
             raise ValueError(f"right: a clip cannot be compared with itself ({left!r})")
         return self._record("compare", {"left": left, "right": right, "winner": winner}, id)
@@ -387,7 +328,7 @@ class StateStore:
                 raise KeyError(event_id)
             if target.type not in UNDOABLE:
                 raise ValueError(f"event {event_id!r} is a {target.type}; only {', '.join(sorted(UNDOABLE))} can be undone")
-            before = self._model.undo_event(event_id)
+            before = self._model.undo_of(event_id)
         if before is not None:
             return Done(before.id, duplicate=True)
         return self._record("undo", {"target": event_id}, id)
@@ -395,23 +336,21 @@ class StateStore:
     def submitted(self, data: Mapping[str, Any]) -> Done:
         """Records a prompt handed to a ComfyUI server (``prompt_id`` and what a later process needs to pick it up)."""
         found = plain(dict(data), "submitted")
-        prompt_id = text(found.get("prompt_id"), "prompt_id", empty=False)
-        return self._record("submitted", found, f"submitted:{prompt_id}"[:200])
+        prompt_id = checks.text(found.get("prompt_id"), "prompt_id", empty=False)
+        return self._record("submitted", found, f"submitted:{prompt_id}")
 
     def generated(self, prompt_id: str | None, entry: Mapping[str, Any], reward: float | None, cost_minutes: float | None = None) -> Done:
         """Records a finished clip: its history entry (``video`` is its name), reward in [0,1] and GPU minutes."""
         found = plain(dict(entry), "entry")
-        clip_name(found.get("video"), "entry.video")
-        reward, cost_minutes = plain(reward, "reward"), plain(cost_minutes, "cost_minutes")
-        if reward is not None and not 0 <= reward <= 1:
-            raise ValueError(f"reward: {reward!r} is not in [0,1]")
+        checks.clip_name(found.get("video"), "entry.video")
+        reward, cost_minutes = checks.unit(reward, "reward"), plain(cost_minutes, "cost_minutes")
         data = {"prompt_id": prompt_id, "entry": found, "reward": reward, "cost_minutes": cost_minutes}
-        return self._record("generated", data, None if prompt_id is None else f"generated:{prompt_id}"[:200])
+        return self._record("generated", data, None if prompt_id is None else f"generated:{prompt_id}")
 
     def failed(self, prompt_id: str | None, data: Mapping[str, Any]) -> Done:
         """Records a generation that came to nothing: ``{params, combo_key, kind, reason, cost_minutes}``."""
         found = plain(dict(data), "failed") | {"prompt_id": prompt_id}
-        return self._record("failed", found, None if prompt_id is None else f"failed:{prompt_id}"[:200])
+        return self._record("failed", found, None if prompt_id is None else f"failed:{prompt_id}")
 
     def set_space(self, space: Mapping[str, Any]) -> Done:
         """Records the search space in use; nothing is written when it has not changed."""
@@ -425,141 +364,10 @@ class StateStore:
     def _now(self) -> str:
         return documents.local_time(self._clock())
 
-    # ------------------------------------------------------------ reading
-    def rating(self, name: str) -> dict[str, Any] | None:
-        """The clip's item of manual_ratings.json: ``{"rating", "timestamp", "rated_at"}``."""
-        with self._lock:
-            event = self._model.ratings.get(name)
-        return None if event is None else documents.rating_item(event)
-
-    def entry(self, name: str) -> dict[str, Any] | None:
-        """The clip's history entry, ``manual_rating`` included where a person rated it."""
-        with self._lock:
-            event, rating = self._model.entries.get(name), self._model.ratings.get(name)
-        return None if event is None else documents.history_item(event, rating)
-
-    def ratings(self) -> dict[str, dict[str, Any]]:
-        """Every rated clip's item, by name."""
-        with self._lock:
-            found = dict(self._model.ratings)
-        return {name: documents.rating_item(event) for name, event in found.items()}
-
-    def history(self) -> list[dict[str, Any]]:
-        """The history entries as generated (ratings are in :meth:`ratings`). Treat them as read-only."""
-        with self._lock:
-            found = list(self._model.entries.values())
-        return [entry_data(event) or {} for event in found]
-
-    def bans(self) -> dict[str, dict[str, Any]]:
-        """Banned keys and patterns: ``{key: {"reason", "by", "ts", "event_id", "name"?}}``."""
-        with self._lock:
-            found = dict(self._model.banned)
-        out = {}
-        for key, event in found.items():
-            out[key] = {"reason": event.data.get("reason", ""), "by": event.data.get("by", ""), "ts": event.ts, "event_id": event.id}
-            if event.data.get("name") is not None:
-                out[key]["name"] = event.data["name"]
-        return out
-
-    def banned_by(self, key: str) -> str | None:
-        """The ban (a key or pattern) that covers ``key``, or None."""
-        with self._lock:
-            found = list(self._model.banned)
-        return next((pattern for pattern in found if keys.matches(pattern, key)), None)
-
-    def in_flight(self) -> list[dict[str, Any]]:
-        """Submitted prompts that neither finished nor failed, oldest first."""
-        with self._lock:
-            return list(self._model.submitted.values())
-
-    def observations(self) -> list[Observation]:
-        """One per clip with complete params and a reward."""
-        with self._lock:
-            return list(self._model.observations())
-
-    def failures(self) -> list[dict[str, Any]]:
-        """Data of every failed generation, with its ``ts``."""
-        with self._lock:
-            found = list(self._model.failed.values())
-        return [{**event.data, "ts": event.ts} for event in found]
-
-    def compares(self) -> list[dict[str, Any]]:
-        """Comparisons that were not undone: ``{left, right, winner, ts, event_id}``."""
-        with self._lock:
-            found = list(self._model.compares.values())
-        return [{**event.data, "ts": event.ts, "event_id": event.id} for event in found]
-
-    def combo_stats(self) -> dict[str, dict[str, Any]]:
-        """``{key: {"N", "S", "scores"}}``; a person's rating stands in for the automatic reward of the same clip."""
-        with self._lock:
-            return self._model.combo_stats(documents.base_stats(self._model))
-
-    def space(self) -> dict[str, Any] | None:
-        """The search space in use, if an agent recorded one."""
-        with self._lock:
-            return None if self._model.space is None else self._model.space.data["space"]
-
-    def stats(self) -> dict[str, Any]:
-        """Counts of what there is; ``avg_rating`` in 1..10 and ``best_score`` in [0,1], or None."""
-        with self._lock:
-            model = self._model
-            best = documents.knowledge_head(model)
-            return {
-                "total_generated": len(model.entries),
-                "total_rated": len(model.ratings),
-                "avg_rating": model.rating_sum / len(model.ratings) if model.ratings else None,
-                "best_score": best["best_score"],
-                "best_params": best["best_params"],
-                "bandit_iterations": documents.base_pulls(model) + sum(map(len, model.combos.values())),
-                "combos_tried": len(model.combos),
-                "banned": len(model.banned),
-                "comparisons": len(model.compares),
-                "failed": len(model.failed),
-                "in_flight": len(model.submitted),
-                "version": self._version,
-            }
-
-    def actions(self, limit: int = 100, offset: int = 0) -> list[dict[str, Any]]:
-        """Ratings, bans, unbans, comparisons and undos, newest first, undone ones included."""
-        with self._lock:
-            end = len(self._model.actions) - offset
-            found = self._model.actions[max(0, end - limit) : max(0, end)]
-        return [action_item(event) for event in reversed(found)]
-
     def flush(self) -> None:
         """Publishes the views now, if this process is the one that publishes."""
         if self._publisher is not None:
             self._publisher.flush()
 
 
-def action_item(event: Event) -> dict[str, Any]:
-    """``{event_id, type, ts, time, writer, undone, ...data}``."""
-    head = {"event_id": event.id, "type": event.type, "ts": event.ts, "time": documents.local_time(event.ts), "writer": event.w}
-    return {**event.data, **head, "undone": event.undone}
-
-
-def clip_name(value: Any, what: str = "name") -> str:
-    """A clip name fit to be recorded. Raises ValueError."""
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"{what}: {value!r} is not a clip's name")
-    return plain(value, what)
-
-
-def text(value: Any, what: str, empty: bool = True) -> str:
-    if not isinstance(value, str) or not (value or empty):
-        raise ValueError(f"{what}: {value!r} is not {'a text' if empty else 'a text of at least one character'}")
-    return plain(value, what)
-
-
-def checked_rating(rating: Any) -> dict[str, Any]:
-    """A copy of a rating fit to be recorded. Raises ValueError naming the field."""
-    if not isinstance(rating, dict):
-        raise ValueError(f"rating: {rating!r} is not an object")
-    found = plain(rating, "rating")
-    quality = found.get("overall_quality")
-    if isinstance(quality, bool) or not isinstance(quality, (int, float)) or not (math.isfinite(quality) and 1 <= quality <= 10):
-        raise ValueError(f"overall_quality: {quality!r} is not a number from 1 to 10")
-    return found
-
-
-__all__ = ["Change", "Done", "Observation", "StateStore", "quality_of"]
+__all__ = ["Change", "Done", "Observation", "StateStore"]
