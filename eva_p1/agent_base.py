@@ -89,6 +89,7 @@ class EnhancedVideoAgentV4:
             key_of=combo_key,
             check_text=check_text or (lambda _text: None),
             is_banned=self.is_banned,
+            unfit=self._servers.unfit,
             options=self.options,
             clock=clock,
         )
@@ -320,7 +321,7 @@ class EnhancedVideoAgentV4:
     def _score(self, client: Any, job: Job, finished: Any) -> ScoredClip:
         seconds = self._seconds(job, finished)
         video, path = take_clip_patiently(client, finished, self.video_dir, self.stopping, self.options.backoff)
-        if finished.cached and self.ledger.store.entry(video) is not None:
+        if not self.ledger.claim(job, video) and finished.cached:
             raise PromptFailed(f"answered from the server's cache with {video}, a known clip; does the workflow set a seed?", kind="cached")
         analysis = self.analyse(path, job)
         minutes = seconds / 60.0

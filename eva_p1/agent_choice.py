@@ -44,11 +44,13 @@ class Chooser:
         key_of: Callable[[Params], str],
         check_text: Callable[[str], Any],
         is_banned: Callable[[str], bool],
+        unfit: Callable[[Params], str | None],
         options: AgentOptions,
         clock: Callable[[], float] = time.time,
     ):
         self._bandit, self._prompts, self._hooks, self._rng = bandit, prompts, hooks, rng
         self._key_of, self._check_text, self._is_banned = key_of, check_text, is_banned
+        self._unfit = unfit
         self._options, self._clock = options, clock
 
     def choose(self, agent: AgentControl, api: str) -> Job:
@@ -81,12 +83,16 @@ class Chooser:
     def _choose_params(self, agent: AgentControl) -> Params:
         among = self._hooks.whitelist(self._key_of)
         if among is not None:
-            among = [params for params in among if not self._is_banned(self._key_of(params))]
+            reasons = {self._key_of(params): self._veto(params) for params in among}
+            among = [params for params in among if reasons[self._key_of(params)] is None]
             if not among:
-                raise UsageError("every combo of the whitelist is banned; unban one or widen the reference file")
+                why = "; ".join(dict.fromkeys(str(reason) for reason in reasons.values()))
+                raise UsageError(f"none of the {len(reasons)} combos of the whitelist can be tried: {why}")
         proposed, who = self._hooks.propose(agent)
         if proposed is not None:
-            reason = self._veto(proposed, among)
+            reason = self._veto(proposed) or self._hooks.refusal(proposed)
+            if reason is None and among is not None and self._key_of(proposed) not in {self._key_of(params) for params in among}:
+                reason = "it is not in the whitelist"
             if reason is None:
                 return self._select([proposed])
             log.info("the proposal of %s was not taken: %s", who, reason)
@@ -103,13 +109,10 @@ class Chooser:
                 self._bandit.cancel(params)
         raise UsageError(f"the policies refused {len(refused)} choices in a row, the last: {reason}; widen the space or the policies")
 
-    def _veto(self, params: Params, among: list[Params] | None) -> str | None:
+    def _veto(self, params: Params) -> str | None:
+        """Why these params can never be tried now, whatever the policies say, or None."""
         key = self._key_of(params)
-        if self._is_banned(key):
-            return f"{key} is banned"
-        if among is not None and all(self._key_of(other) != key for other in among):
-            return f"{key} is not in the whitelist"
-        return self._hooks.refusal(params)
+        return f"{key} is banned" if self._is_banned(key) else self._unfit(params)
 
     def _select(self, among: list[Params] | None) -> Params:
         try:

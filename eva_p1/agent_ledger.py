@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from typing import Any
 
-from eva_p1.agent_sync import StateSync
+from eva_p1.agent_sync import StateSync, reward_of_rating
 from eva_p1.agent_types import BLAMELESS_KINDS, Job, Params
-from eva_state.keys import combo_key
+from eva_state.keys import combo_key, matches
 
 log = logging.getLogger(__name__)
 training_log = logging.getLogger("eva.training")
@@ -29,7 +28,8 @@ class Ledger:
         self.store, self.bandit = store, bandit
         self.lock = threading.RLock()
         self._sync = StateSync(bandit, store)
-        self._rewards: dict[str, deque[float]] = {}
+        self._rewards: dict[str, dict[str, float]] = {}  # combo key -> clip -> reward, oldest clip first
+        self._claims: dict[str, str] = {}  # clip -> prompt id
         self._started = False
 
     # ------------------------------------------------------------ before and beside the run
@@ -40,14 +40,21 @@ class Ledger:
                 return 0
             self._started = True
             self.store.subscribe(self._sync.notice)
+            unbanned = {action["key"]: action["ts"] for action in reversed(self.store.actions(limit=10**9)) if action["type"] == "unban"}
             for seen in self.store.observations():
-                self._remember(seen.combo_key, seen.reward)
+                if seen.ts > max((ts for key, ts in unbanned.items() if matches(key, seen.combo_key)), default=0.0):
+                    self._remember(seen.combo_key, seen.video, seen.reward)
             return self._sync.warm_start()
 
     def drain(self) -> tuple[list[Any], list[str]]:
         """Takes in what people did up to this instant: (changes, keys newly banned)."""
         with self.lock:
             changes, banned, autobans = self._sync.drain()
+            for change in changes:
+                if change.kind == "unban" and change.key:
+                    self._rewards = {key: rewards for key, rewards in self._rewards.items() if not matches(change.key, key)}
+                elif change.name:
+                    self._remember_rating(change.name)
             return changes, banned + [key for key, reason in autobans if self.ban(key, reason, by="autoban")]
 
     def in_flight_jobs(self) -> list[Job]:
@@ -94,12 +101,24 @@ class Ledger:
             except ValueError as error:
                 log.info("a prompt outside the search space is under way: %s", error)
 
+    def claim(self, job: Job, video: str) -> bool:
+        """True when this job made the clip; False when another prompt did, of this run or of an earlier one."""
+        with self.lock:
+            entry = self.store.entry(video)
+            owner = self._claims.setdefault(video, str(entry.get("prompt_id")) if entry else job.prompt_id)
+            return owner == job.prompt_id
+
     def generated(self, job: Job, entry: dict[str, Any], reward: float, minutes: float) -> list[tuple[str, str]]:
         """Records a scored clip and learns from it; returns the (key, reason) the bandit now wants banned."""
         with self.lock:
             self.store.generated(job.prompt_id, entry, reward, minutes)
-            self._remember(job.combo_key, reward)
-            bans = self.bandit.update(job.params, reward, cost_minutes=minutes or None, source="auto", video=entry["video"])
+            self._remember(job.combo_key, entry["video"], reward)
+            try:
+                bans = self.bandit.update(job.params, reward, cost_minutes=minutes or None, source="auto", video=entry["video"])
+            except ValueError as error:  # a server that numbers its files anew may use a name again
+                log.warning("the clip %s teaches nothing: %s", entry["video"], error)
+                self.bandit.cancel(job.params)
+                bans = []
         training_log.info("%s reward=%.4f minutes=%.3f video=%s", job.combo_key, reward, minutes, entry["video"])
         return list(bans or ())
 
@@ -132,9 +151,19 @@ class Ledger:
             return len(self._sync.banned)
 
     def recent_rewards(self, key: str) -> list[float]:
-        """The last automatic rewards of a combo, oldest first."""
+        """The last rewards of a combo since it was last unbanned, oldest clip first; a person's rating replaces the automatic one."""
         with self.lock:
-            return list(self._rewards.get(key, ()))
+            return list(self._rewards.get(key, {}).values())
 
-    def _remember(self, key: str, reward: float) -> None:
-        self._rewards.setdefault(key, deque(maxlen=REMEMBERED_REWARDS)).append(reward)
+    def _remember(self, key: str, video: str, reward: float) -> None:
+        rewards = self._rewards.setdefault(key, {})
+        rewards[video] = reward
+        while len(rewards) > REMEMBERED_REWARDS:
+            del rewards[next(iter(rewards))]
+
+    def _remember_rating(self, video: str) -> None:
+        entry = self.store.entry(video) or {}
+        rewards = self._rewards.get(str(entry.get("combo_key")), {})
+        if video in rewards:
+            quality = ((self.store.rating(video) or {}).get("rating") or {}).get("overall_quality")
+            rewards[video] = float(entry["score"]) if quality is None else reward_of_rating(quality)

@@ -1,0 +1,392 @@
+"""The agent's loop: what is tried, recorded, learned, and what happens when things go wrong."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eva_env_base import ClipError, EvaError, PromptFailed, UsageError, WorkflowError
+from eva_p1.agent_hooks import AgentHooks
+from eva_state.keys import combo_key
+from eva_state.store import StateStore
+from tests.agent_fakes import FAST, FakeAnalyzer, FakeComfy, make_agent, until
+
+PARAMS = {"sampler": "euler", "scheduler": "simple", "fps": 16, "cfg_scale": 2, "steps": 8, "width": 640, "height": 480}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[StateStore]:
+    with StateStore(tmp_path / "state", role="agent", video_dir=tmp_path / "video", publish_interval=0.05, poll_interval=0.02) as opened:
+        yield opened
+
+
+@pytest.fixture
+def comfy(tmp_path: Path) -> FakeComfy:
+    (tmp_path / "video").mkdir()
+    return FakeComfy(tmp_path / "video")
+
+
+class Running:
+    """A search in a thread of its own."""
+
+    def __init__(self, agent: Any, iterations: int | None):
+        self.agent = agent
+        self.error: BaseException | None = None
+        self.stats: dict[str, Any] | None = None
+        self.thread = threading.Thread(target=self._run, args=(iterations,))
+        self.thread.start()
+
+    def _run(self, iterations: int | None) -> None:
+        try:
+            self.stats = self.agent.search_v4(iterations)
+        except EvaError as error:
+            self.error = error
+
+    def end(self) -> dict[str, Any]:
+        self.thread.join(20)
+        assert not self.thread.is_alive(), "the search did not end"
+        if self.error is not None:
+            raise self.error
+        assert self.stats is not None
+        return self.stats
+
+
+def test_a_search_scores_records_and_learns(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    stats = make_agent(store, [comfy], tmp_path).search_v4(4)
+    assert (stats["iterations"], stats["scored"], stats["failed"]) == (4, 4, 0)
+    assert len(comfy.posts) == 4, "no prompt more was paid for than asked for"
+    history = store.history()
+    assert len({entry["video"] for entry in history}) == 4
+    entry = history[0]
+    assert set(entry) >= {"video", "timestamp", "prompt", "negative_prompt", "params", "combo", "metrics", "score", "seed", "prompt_id"}
+    assert entry["combo"] == [entry["params"]["sampler"], entry["params"]["scheduler"]]
+    assert entry["simulator"] is True
+    assert entry["seconds"] == 2.0 and entry["cost_minutes"] == 0.5
+    assert store.in_flight() == []
+    assert stats["bandit"]["tries"] == 4 and stats["bandit"]["in_flight"] == 0
+    assert stats["gpu_minutes"] == pytest.approx(2.0)
+
+
+def test_the_workflow_holds_what_the_entry_says(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    score, metrics, path, workflow = make_agent(store, [comfy], tmp_path).run_iteration_v4(PARAMS)
+    assert score == metrics["overall"] == 0.6
+    assert path.is_file() and path.parent == tmp_path / "video"
+    entry = store.history()[0]
+    texts = json.dumps(workflow)
+    assert entry["prompt"] in texts and '"euler"' in texts
+    samplers = [node["inputs"] for node in workflow.values() if node["class_type"] == "KSamplerAdvanced"]
+    assert [inputs["steps"] for inputs in samplers] == [8, 8]
+    assert entry["seed"] in [inputs["noise_seed"] for inputs in samplers]
+
+
+def test_prompts_are_journalled_before_they_are_posted(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    seen: list[set[str]] = []
+    plain = comfy.queue
+
+    def spying(graph: Any, *, prompt_id: str, extra_data: Any = None) -> Any:
+        seen.append({data["prompt_id"] for data in store.in_flight()} & {prompt_id})
+        return plain(graph, prompt_id=prompt_id)
+
+    comfy.queue = spying  # type: ignore[method-assign]
+    make_agent(store, [comfy], tmp_path).search_v4(3)
+    assert all(seen) and len(seen) == 3
+
+
+def test_the_next_prompt_waits_at_the_server_while_a_clip_is_scored(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    analyzer = FakeAnalyzer()
+    comfy.manual = True
+    run = Running(make_agent(store, [comfy], tmp_path, analyzer=analyzer), 4)
+    until(lambda: comfy.running() and len(comfy.pending()) == 1, "one running and one waiting")
+    analyzer.gate.clear()
+    comfy.finish()
+    until(lambda: analyzer.calls == 1, "scoring of the first clip")
+    until(lambda: comfy.running() and len(comfy.pending()) == 1, "one running and one waiting while the first is scored")
+    assert len(comfy.posts) == 3 and store.history() == []
+    analyzer.gate.set()
+    for _ in range(3):
+        comfy.finish()
+    assert run.end()["scored"] == 4
+
+
+def test_a_free_place_waits_for_the_score_while_there_is_time(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    analyzer = FakeAnalyzer()
+    comfy.manual = True
+    patient = replace(FAST, hold_unknown=60.0, hold_share=0.4)
+    run = Running(make_agent(store, [comfy], tmp_path, analyzer=analyzer, options=patient), 3)
+    until(lambda: len(comfy.posts) == 2, "two prompts")
+    analyzer.gate.clear()
+    comfy.finish()
+    until(lambda: analyzer.calls == 1, "scoring of the first clip")
+    assert len(comfy.posts) == 2, "the third choice is held until the score is in"
+    analyzer.gate.set()
+    until(lambda: len(comfy.posts) == 3, "the third prompt")
+    assert len(store.history()) == 1
+    comfy.finish()
+    comfy.finish()
+    assert run.end()["scored"] == 3
+
+
+@pytest.mark.parametrize("outcome", ["oom", "error", "no_output", "rejected", "empty"])
+def test_a_failed_try_is_recorded_and_the_loop_goes_on(store: StateStore, comfy: FakeComfy, tmp_path: Path, outcome: str) -> None:
+    comfy.outcome = lambda number, _graph: outcome if number == 2 else "ok"
+    stats = make_agent(store, [comfy], tmp_path).search_v4(4)
+    assert (stats["iterations"], stats["scored"], stats["failed"]) == (4, 3, 1)
+    (failure,) = store.failures()
+    kind = {"empty": "fetch"}.get(outcome, outcome)
+    assert failure["kind"] in (kind, "bad_clip") and failure["reason"] and failure["combo_key"]
+    assert len(store.history()) == 3 and all(entry["score"] > 0 for entry in store.history())
+    assert comfy.freed == (outcome == "oom")
+
+
+def test_a_clip_that_cannot_be_measured_is_a_failure_not_a_zero(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    def refuse(path: Path) -> float:
+        raise ClipError(f"{path.name} cannot be decoded")
+
+    agent = make_agent(store, [comfy], tmp_path, analyzer=FakeAnalyzer(refuse))
+    with pytest.raises(ClipError, match="cannot be decoded"):
+        agent.run_iteration_v4(PARAMS)
+    assert store.history() == [] and store.failures()[0]["kind"] == "bad_clip"
+    assert agent.bandit.in_flight == []
+
+
+def test_too_many_failures_in_a_row_end_the_run_with_the_reason(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    comfy.outcome = lambda _number, _graph: "error"
+    agent = make_agent(store, [comfy], tmp_path, options=replace(FAST, max_failures=3))
+    with pytest.raises(EvaError, match=r"3 tries in a row failed on http://fake:1, the last: KSampler: error"):
+        agent.search_v4(50)
+    assert 3 <= len(store.failures()) <= 5
+
+
+def test_a_prompt_answered_from_the_cache_is_no_observation(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    comfy.outcome = lambda number, _graph: "cached" if number == 2 else "ok"
+    stats = make_agent(store, [comfy], tmp_path, options=replace(FAST, depth=1)).search_v4(3)
+    assert (stats["scored"], stats["failed"]) == (2, 1)
+    assert store.failures()[0]["kind"] == "cached" and stats["bandit"]["failures"] == 0
+
+
+def test_a_server_that_is_away_is_waited_for(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    comfy.away = True
+    run = Running(make_agent(store, [comfy], tmp_path), 2)
+    status = until(lambda: _status(tmp_path, "waiting_for_server"), "the live status says that the server is waited for")
+    assert "does not answer" in status["message"] and status["iteration"] == 0
+    comfy.away = False
+    assert run.end()["scored"] == 2
+
+
+def test_a_server_that_goes_away_and_forgets_gets_its_prompts_again(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    comfy.manual = True
+    run = Running(make_agent(store, [comfy], tmp_path), 3)
+    until(lambda: len(comfy.posts) == 2, "two prompts")
+    comfy.away = True
+    comfy.restart()
+    until(lambda: run.agent.board.snapshot()["state"] == "waiting_for_server", "waiting")
+    comfy.away = False
+    until(lambda: len(comfy.posts) == 4, "both prompts posted again")
+    assert comfy.posts[:2] == comfy.posts[2:], "the same prompts, in the same order"
+    for _ in range(3):
+        comfy.finish()
+    stats = run.end()
+    assert (stats["scored"], stats["failed"]) == (3, 0)
+
+
+def test_a_stop_takes_waiting_prompts_back_and_leaves_the_running_one_to_be_picked_up(tmp_path: Path, comfy: FakeComfy) -> None:
+    comfy.manual = True
+    with StateStore(tmp_path / "state", role="agent") as store:
+        run = Running(make_agent(store, [comfy], tmp_path), None)
+        until(lambda: len(comfy.posts) == 2, "two prompts")
+        run.agent.stop("asked")
+        assert run.end()["iterations"] == 0
+        (left,) = store.in_flight()
+        assert comfy.running() is not None and left["prompt_id"] == comfy.running().prompt_id and comfy.pending() == []  # type: ignore[union-attr]
+        assert [failure["kind"] for failure in store.failures()] == ["withdrawn"]
+    assert _status(tmp_path, "stopped")
+    with StateStore(tmp_path / "state", role="agent") as store:
+        comfy.manual = False
+        stats = make_agent(store, [comfy], tmp_path).search_v4(2)
+        assert stats["scored"] == 2 and stats["bandit"]["failures"] == 0
+        assert left["prompt_id"] in {entry["prompt_id"] for entry in store.history()}
+        assert len(comfy.posts) == 3, "the prompt in flight was not paid for twice"
+        assert store.in_flight() == []
+
+
+def test_a_prompt_the_server_does_not_know_any_more_is_recorded_as_lost(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    job = {"api": comfy.url, "params": PARAMS, "combo_key": combo_key(PARAMS), "prompt": "p", "negative_prompt": "", "seed": 1}
+    store.submitted({"prompt_id": "gone", "prefix": "x", "seconds": 2.0, **job})
+    store.submitted({"prompt_id": "elsewhere", "prefix": "x", "seconds": 2.0, **job, "api": "http://other:1"})
+    stats = make_agent(store, [comfy], tmp_path).search_v4(1)
+    assert stats["scored"] == 1 and stats["failed"] == 0
+    (failure,) = store.failures()
+    assert failure["prompt_id"] == "gone" and failure["kind"] == "lost"
+    assert [data["prompt_id"] for data in store.in_flight()] == ["elsewhere"]
+
+
+def test_a_ban_by_another_process_takes_the_waiting_prompt_back(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    comfy.manual = True
+    run = Running(make_agent(store, [comfy], tmp_path), 3)
+    waiting = until(comfy.pending, "a waiting prompt")[0].prompt_id
+    key = next(data["combo_key"] for data in store.in_flight() if data["prompt_id"] == waiting)
+    with StateStore(tmp_path / "state", role="server") as server:
+        server.ban(key, reason="ugly", by="a person")
+        until(lambda: waiting in comfy.deleted, "the banned prompt leaves the queue")
+        until(lambda: len(comfy.posts) == 3, "another choice in its place")
+    assert comfy.posts[2] != waiting
+    for _ in range(3):
+        comfy.finish()
+    stats = run.end()
+    assert (stats["scored"], stats["failed"]) == (3, 0)
+    assert all(combo_key(entry["params"]) != key for entry in store.history())
+
+
+def test_a_rating_by_another_process_reaches_the_bandit_and_its_undo_too(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    agent = make_agent(store, [comfy], tmp_path)
+    agent.search_v4(2)
+    clip = store.history()[0]
+    key = combo_key(clip["params"])
+    with StateStore(tmp_path / "state", role="server") as server:
+        event = server.rate(clip["video"], {"overall_quality": 10}).event_id
+        until(lambda: store.rating(clip["video"]), "the rating arrives")
+        agent._drain()
+        assert max(agent.bandit.stats()[key]["scores"]) == 1.0
+        server.undo(event)
+        until(lambda: not store.rating(clip["video"]), "the undo arrives")
+        agent._drain()
+    assert max(agent.bandit.stats()[key]["scores"]) == 0.6
+
+
+def test_autobans_are_events(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    space = {"sampler": ["euler", "heun"], "scheduler": ["simple"], "fps": [16], "cfg_scale": [2], "steps": [8], "size": [[640, 480]]}
+    agent = make_agent(store, [comfy], tmp_path, space=space, analyzer=FakeAnalyzer(lambda _path: 0.1), options=replace(FAST, depth=1))
+    with pytest.raises(UsageError, match="nothing is left|no combo|banned"):
+        agent.search_v4(30)
+        raise UsageError("banned") if store.bans() and len(store.history()) == 30 else AssertionError(store.bans())
+    assert store.bans() and all(ban["by"] == "autoban" for ban in store.bans().values())
+
+
+def test_an_unbanned_combo_stays_unbanned_after_a_restart(tmp_path: Path, comfy: FakeComfy) -> None:
+    with StateStore(tmp_path / "state", role="agent") as store:
+        agent = make_agent(store, [comfy], tmp_path, analyzer=FakeAnalyzer(lambda _path: 0.1))
+        for _ in range(3):
+            agent.run_iteration_v4(PARAMS)
+        key = combo_key(PARAMS)
+        assert key in store.bans()
+        store.unban(key, by="a person")
+    with StateStore(tmp_path / "state", role="agent") as store:
+        agent = make_agent(store, [comfy], tmp_path)
+        agent.run_iteration_v4({**PARAMS, "sampler": "heun"})
+        assert key not in store.bans() and key not in agent.bandit.bans and not agent.is_banned(key)
+
+
+def test_several_servers_share_the_tries_without_overshooting(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    clients = [comfy, *(FakeComfy(tmp_path / "video", url=f"http://fake:{n}") for n in (2, 3))]
+    for client in clients:
+        client.job_time = 0.02
+    stats = make_agent(store, clients, tmp_path).search_v4(10)
+    assert stats["iterations"] == 10 and sum(len(client.posts) for client in clients) == 10
+    assert all(client.posts for client in clients), "every server got work"
+
+
+def test_a_sick_server_rests_while_the_others_go_on(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    sick = FakeComfy(tmp_path / "video", url="http://sick:1", outcome=lambda _number, _graph: "error")
+    comfy.job_time = 0.02
+    stats = make_agent(store, [comfy, sick], tmp_path, options=replace(FAST, max_failures=2)).search_v4(12)
+    assert stats["iterations"] == 12 and stats["failed"] == len(sick.posts) <= 4
+
+
+def test_the_space_is_what_the_server_lists_and_the_workflow_can_set(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    comfy.samplers = ("heun",)
+    agent = make_agent(store, [comfy], tmp_path)
+    agent.search_v4(3)
+    assert {entry["params"]["sampler"] for entry in store.history()} == {"heun"}
+    assert store.space()["sampler"] == ["heun"]  # type: ignore[index]
+    assert any("does not offer sampler euler" in text for text in agent.board.snapshot()["messages"])
+    with pytest.raises(UsageError, match="euler"):
+        agent.run_iteration_v4(PARAMS)
+
+
+def test_a_server_without_any_of_the_samplers_ends_the_run(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    comfy.samplers = ("other",)
+    with pytest.raises(WorkflowError, match="none of the samplers"):
+        make_agent(store, [comfy], tmp_path).search_v4(3)
+
+
+def test_a_remote_clip_is_fetched(store: StateStore, tmp_path: Path) -> None:
+    (tmp_path / "pod").mkdir()
+    pod = FakeComfy(tmp_path / "pod")
+    _score, _metrics, path, _workflow = make_agent(store, [pod], tmp_path).run_iteration_v4(PARAMS)
+    assert path.parent == tmp_path / "video" and path.stat().st_size == 1000
+
+
+def test_a_content_policy_refusal_draws_another_prompt(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    def check(text: str) -> None:
+        if text.endswith("take 1"):
+            raise ValueError("not this one")
+
+    make_agent(store, [comfy], tmp_path, check_text=check).search_v4(1)
+    assert store.history()[0]["prompt"].endswith("take 2")
+
+
+def test_policies_propose_veto_and_are_told(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    class Policy(AgentHooks):
+        name = "test"
+
+        def __init__(self) -> None:
+            self.proposals = [dict(PARAMS)]
+            self.scored: list[Any] = []
+
+        def propose(self, agent: Any) -> dict[str, Any] | None:
+            return self.proposals.pop() if self.proposals else None
+
+        def allow(self, params: dict[str, Any]) -> str | None:
+            return None if params["steps"] == 8 else "only 8 steps today"
+
+        def on_scored(self, agent: Any, result: Any) -> None:
+            self.scored.append(result)
+            raise RuntimeError("a policy's bug must not cost GPU time")
+
+    policy = Policy()
+    agent = make_agent(store, [comfy], tmp_path, policies=[policy])
+    agent.search_v4(4)
+    assert len(policy.scored) == 4
+    assert {entry["params"]["steps"] for entry in store.history()} == {8}
+    assert combo_key(PARAMS) in {combo_key(entry["params"]) for entry in store.history()}
+    assert agent.bandit.in_flight == [], "refused choices do not stay in flight"
+
+
+def test_the_same_seed_makes_the_same_choices(tmp_path: Path) -> None:
+    def run(name: str) -> list[tuple[str, int, str]]:
+        folder = tmp_path / name
+        (folder / "video").mkdir(parents=True)
+        comfy = FakeComfy(folder / "video")
+        with StateStore(folder / "state", role="agent") as store:
+            analyzer = FakeAnalyzer()
+            make_agent(store, [comfy], folder, analyzer=analyzer, options=replace(FAST, depth=1, hold_unknown=5.0)).search_v4(6)
+            return [(combo_key(entry["params"]), entry["seed"], entry["prompt"]) for entry in store.history()]
+
+    assert run("one") == run("two")
+
+
+def test_a_stuck_prompt_is_interrupted_and_recorded(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    plain = comfy.wait
+
+    def impatient(prompt_id: str, **arguments: Any) -> Any:
+        if comfy.posts.index(prompt_id) == 0:
+            raise PromptFailed("ran for more than 1 s", kind="timeout")
+        return plain(prompt_id, **arguments)
+
+    comfy.wait = impatient  # type: ignore[method-assign]
+    stats = make_agent(store, [comfy], tmp_path).search_v4(2)
+    assert (stats["scored"], stats["failed"]) == (1, 1) and store.failures()[0]["kind"] == "timeout"
+
+
+def _status(tmp_path: Path, state: str) -> dict[str, Any] | None:
+    path = tmp_path / "state" / "agent_status.json"
+    if not path.exists():
+        return None
+    status = json.loads(path.read_text(encoding="utf-8"))
+    return status if status["state"] == state else None
