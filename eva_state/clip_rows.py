@@ -128,6 +128,7 @@ class Row:
 
     name: str
     file: ClipFile | None = None
+    present: bool = False  # there is something to show; False for a name that another file stands for
     found: bool = False  # the history has an entry for it
     alias: str | None = None  # the name under which history and rating hold it, where that is another
     position: int = -1  # place in the history, from 0

@@ -184,7 +184,7 @@ def wanted_name(query: Query, field: str = "name") -> str:
     try:
         return check_name(name)
     except NotAClip as error:
-        raise HttpError(422, str(error), fields={field: str(error)}) from None
+        raise _wrong(field, str(error)) from None
 
 
 def video_details(request: Request) -> Response:
@@ -233,7 +233,7 @@ def combo_of_clip(request: Request, name: str) -> str:
     try:
         check_name(name)
     except NotAClip as error:
-        raise HttpError(422, str(error), fields={"video_name": str(error)}) from None
+        raise _wrong("video_name", str(error)) from None
     if not request.app.index.knows(name):
         raise HttpError(404, f"there is no clip {name!r}, neither in the video folder nor in the state")
     row = request.app.index.row(name)
@@ -249,19 +249,24 @@ def pattern_from(given: Mapping[str, Any], request: Request) -> tuple[str, str |
         why = "give exactly one of video_name, combo_key and params"
         raise HttpError(422, why, fields=dict.fromkeys(named or ("combo_key",), why))
     field = named[0]
-    value: Any = given[field]
-    kind: type = dict if field == "params" else str
-    if not isinstance(value, kind):
-        why = f"must be {'an object' if kind is dict else 'a string'}"
-        raise HttpError(422, f"{field} {why}", fields={field: why})
-    if field == "video_name":
+    value = given[field]
+    if field == "params":
+        if not isinstance(value, dict):
+            raise _wrong(field, "must be an object")
+    elif not isinstance(value, str):
+        raise _wrong(field, "must be a string")
+    elif len(value) > MAX_NAME:
+        raise _wrong(field, f"is longer than {MAX_NAME} characters")
+    elif field == "video_name":
         return combo_of_clip(request, value), value
-    if field == "combo_key" and len(value) > MAX_NAME:
-        raise HttpError(422, "combo_key is too long", fields={field: f"is longer than {MAX_NAME} characters"})
     try:
-        return (pattern_of(value) if field == "params" else normalise_pattern(value)), None
+        return (pattern_of(value) if isinstance(value, dict) else normalise_pattern(value)), None
     except (ValueError, OverflowError) as error:
-        raise HttpError(422, str(error)[:500], fields={field: str(error)[:500]}) from None
+        raise _wrong(field, str(error)[:500]) from None
+
+
+def _wrong(field: str, why: str) -> HttpError:
+    return HttpError(422, f"{field}: {why}", fields={field: why})
 
 
 _counting = threading.Lock()  # counting arms is the one question that costs more than microseconds: one at a time

@@ -52,10 +52,10 @@ def frames_at(source: str, places: list[float]) -> list[Any]:
         for place in places:
             if duration > 0 and stream.time_base:
                 container.seek(int(Fraction(place * duration) / stream.time_base), stream=stream, backward=True)
-            frame: Any = next(container.decode(stream), None) or (found[-1] if found else None)
-            if frame is None:
+            here: Any = next(container.decode(stream), None) or (found[-1] if found else None)
+            if here is None:
                 raise ValueError("no frame can be decoded")
-            found.append(frame)
+            found.append(here)
         return found
 
 
