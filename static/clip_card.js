@@ -1,0 +1,123 @@
+/** One clip among many: as a poster that plays while pointed at, or as a row of a table. */
+import { thumbUrl, videoUrl, watchUrl } from './api.js';
+import { h } from './dom.js';
+import { fixed, moment, short, splitName } from './format.js';
+import { t } from './i18n.js';
+import { grade, markGrade } from './scores.js';
+
+const HOVER_MS = 120; // a pointer that only passes starts nothing
+
+/** @typedef {{name: string, score: number|null, manual_overall: number|null, rated: boolean, banned: boolean, reference: boolean,
+ *             params: Record<string, any>, combo_key?: string|null, prompt?: string|null, created?: number, exists: boolean}} Found */
+
+/**
+ * A still of the clip; while the pointer rests on it or the link has focus, the clip plays in its place.
+ * @param {string} name
+ * @param {boolean} exists
+ */
+export function poster(name, exists) {
+  const box = h('span', { class: 'poster' });
+  if (!exists) {
+    box.append(h('span', { class: 'poster-gone muted', text: t('clip.gone') }));
+    return box;
+  }
+  const image = h('img', { src: thumbUrl(name), alt: '', loading: 'lazy', decoding: 'async' });
+  image.addEventListener('error', () => image.replaceWith(h('span', { class: 'poster-gone muted', text: t('clip.no_picture') })));
+  box.append(image);
+  /** @type {HTMLVideoElement | null} */
+  let video = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const stop = () => {
+    clearTimeout(timer);
+    if (video) {
+      video.removeAttribute('src');
+      video.load(); // lets the browser drop the download at once
+      video.remove();
+      video = null;
+    }
+  };
+  const play = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      if (video) return;
+      video = /** @type {HTMLVideoElement} */ (h('video', { playsinline: true, loop: true, disablepictureinpicture: true, tabindex: -1 }));
+      video.muted = true;
+      video.src = videoUrl(name);
+      box.append(video);
+      video.play().catch((error) => {
+        if (error.name !== 'AbortError') stop();
+      });
+    }, HOVER_MS);
+  };
+  box.addEventListener('mouseenter', play);
+  box.addEventListener('mouseleave', stop);
+  return box;
+}
+
+/** Rating, reference, ban, missing file: whatever applies. @param {Found} clip */
+export function badges(clip) {
+  const all = [];
+  if (typeof clip.manual_overall === 'number') {
+    all.push(h('span', { class: `badge ${markGrade(clip.manual_overall)}`, title: t('clip.your_mark'), text: t('clip.mark', { n: short(clip.manual_overall) }) }));
+  }
+  if (clip.reference) all.push(h('span', { class: 'badge fair', text: t('clip.reference') }));
+  if (clip.banned) all.push(h('span', { class: 'badge poor', text: t('clip.banned') }));
+  return all;
+}
+
+/** @param {Found} clip */
+export function posterCard(clip) {
+  const { file } = splitName(clip.name);
+  const p = clip.params ?? {};
+  return h(
+    'div',
+    { class: 'tile' },
+    h(
+      'a',
+      { class: 'tile-link', href: watchUrl(clip.name) },
+      poster(clip.name, clip.exists),
+      h('span', { class: 'tile-name', title: clip.name, text: file }),
+    ),
+    h('span', { class: 'tile-line muted', text: p.sampler ? `${p.sampler} · ${p.scheduler} · cfg ${short(p.cfg_scale)} · ${short(p.steps)}` : t('combo.unknown') }),
+    h('span', { class: 'tile-line badges' }, typeof clip.score === 'number' && h('span', { class: `badge plain ${grade(clip.score)}`, title: t('clip.auto'), text: fixed(clip.score) }), ...badges(clip)),
+  );
+}
+
+export const COLUMNS = ['clip', 'score', 'mark', 'sampler', 'scheduler', 'fps', 'cfg', 'steps', 'size', 'made'];
+
+/** The table's head row. @param {string} sort @param {(sort: string) => void} choose */
+export function tableHead(sort, choose) {
+  const sorts = { clip: 'name', score: 'score', mark: 'manual', made: 'newest' };
+  return h(
+    'div',
+    { class: 'trow thead' },
+    ...COLUMNS.map((column) => {
+      const by = sorts[/** @type {keyof typeof sorts} */ (column)];
+      const label = t(`column.${column}`);
+      if (!by) return h('span', { class: `tc tc-${column}`, text: label });
+      return h('span', { class: `tc tc-${column}` }, h('button', { type: 'button', class: 'th', 'aria-pressed': String(sort === by), text: label, on: { click: () => choose(by) } }));
+    }),
+  );
+}
+
+/** @param {Found} clip */
+export function tableRow(clip) {
+  const p = clip.params ?? {};
+  const cell = (/** @type {string} */ column, /** @type {any} */ content) => h('span', { class: `tc tc-${column}` }, content);
+  const text = (/** @type {any} */ value) => (value === undefined || value === null ? '–' : short(value));
+  return h(
+    'div',
+    { class: 'trow' },
+    cell('clip', h('a', { href: watchUrl(clip.name), class: 'row' }, poster(clip.name, clip.exists), h('span', { class: 'tile-name', title: clip.name, text: splitName(clip.name).file }))),
+    cell('score', typeof clip.score === 'number' ? h('span', { class: `mono ${grade(clip.score)}`, text: fixed(clip.score) }) : '–'),
+    cell('mark', h('span', { class: 'badges' }, ...badges(clip))),
+    cell('sampler', text(p.sampler)),
+    cell('scheduler', text(p.scheduler)),
+    cell('fps', text(p.fps)),
+    cell('cfg', text(p.cfg_scale)),
+    cell('steps', text(p.steps)),
+    cell('size', p.width ? `${p.width}×${p.height}` : '–'),
+    cell('made', moment(clip.created)),
+  );
+}

@@ -1,0 +1,103 @@
+/** Small helpers to build and find elements. Data only ever enters the page as text, never as markup. */
+
+const SVG = 'http://www.w3.org/2000/svg';
+
+/**
+ * Builds an element. `props`: `class`, `text`, `data` (dataset), `on` (listeners), `style` (custom
+ * properties and styles set through CSSOM); anything else is an attribute (`false`/`null` leaves it out).
+ * @param {string} tag
+ * @param {Record<string, any>} [props]
+ * @param {...(Node|string|null|undefined|false)} children
+ * @returns {HTMLElement}
+ */
+export function h(tag, props = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [key, value] of Object.entries(props)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (key === 'class') element.className = value;
+    else if (key === 'text') element.textContent = value;
+    else if (key === 'data') Object.assign(element.dataset, value);
+    else if (key === 'on') for (const [type, listener] of Object.entries(value)) element.addEventListener(type, listener);
+    else if (key === 'style') for (const [name, v] of Object.entries(value)) element.style.setProperty(name, v);
+    else element.setAttribute(key, value === true ? '' : String(value));
+  }
+  for (const child of children) if (child || child === 0) element.append(child);
+  return element;
+}
+
+/**
+ * An icon of `icons.svg`. Decorative: the control that holds it carries the label.
+ * @param {string} name
+ */
+export function icon(name) {
+  const svg = document.createElementNS(SVG, 'svg');
+  svg.setAttribute('class', 'icon');
+  svg.setAttribute('aria-hidden', 'true');
+  const use = document.createElementNS(SVG, 'use');
+  use.setAttribute('href', `/static/icons.svg#${name}`);
+  svg.append(use);
+  return svg;
+}
+
+/**
+ * A button with an icon, a label and, where a key does the same, the key's hint.
+ * @param {{label: string, icon?: string, hint?: string, class?: string, onClick: (event: MouseEvent) => void, iconOnly?: boolean, attrs?: object}} options
+ * @returns {HTMLButtonElement}
+ */
+export function button(options) {
+  const label = options.iconOnly ? null : h('span', { class: 'btn-label', text: options.label });
+  const element = h(
+    'button',
+    {
+      type: 'button',
+      class: `btn ${options.class ?? ''}`.trim(),
+      'aria-label': options.iconOnly ? options.label : undefined,
+      title: options.iconOnly ? options.label + (options.hint ? ` (${options.hint})` : '') : undefined,
+      on: { click: options.onClick },
+      ...options.attrs,
+    },
+    options.icon && icon(options.icon),
+    label,
+    options.hint && !options.iconOnly && h('kbd', { text: options.hint, 'aria-hidden': 'true' }),
+  );
+  return /** @type {HTMLButtonElement} */ (element);
+}
+
+/**
+ * The element of that id; a missing one is a mistake in the page, so it is reported at once.
+ * @param {string} id
+ * @returns {HTMLElement}
+ */
+export function byId(id) {
+  const element = document.getElementById(id);
+  if (!element) throw new Error(`the page has no element #${id}`);
+  return element;
+}
+
+/**
+ * Keeps the keyboard focus where it is when a control is clicked with the mouse: otherwise Space, meant
+ * for the player, would press the button clicked last.
+ * @param {HTMLElement} root
+ */
+export function clicksKeepFocus(root) {
+  root.addEventListener('mousedown', (event) => {
+    const target = /** @type {HTMLElement} */ (event.target);
+    if (target.closest('button, summary, a') && !target.closest('input, textarea, select')) event.preventDefault();
+  });
+}
+
+/**
+ * Calls `action` once, `ms` after the last call.
+ * @template {any[]} A
+ * @param {(...args: A) => void} action
+ * @param {number} ms
+ * @returns {(...args: A) => void}
+ */
+export function debounce(action, ms) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  return (...args) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => action(...args), ms);
+  };
+}

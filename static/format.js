@@ -1,0 +1,105 @@
+/** Numbers, times and combos as people read them. */
+import { language, t } from './i18n.js';
+
+/**
+ * @param {number | null | undefined} value
+ * @param {number} [digits]
+ */
+export function fixed(value, digits = 2) {
+  return typeof value === 'number' && Number.isFinite(value) ? value.toFixed(digits) : '–';
+}
+
+/** Shortest form: 7, not 7.0. @param {any} value */
+export const short = (value) => (typeof value === 'number' ? String(Number(value.toFixed(6))) : value === null || value === undefined ? '–' : String(value));
+
+/** @param {number} value */
+export const whole = (value) => new Intl.NumberFormat(language()).format(value);
+
+/** Clock in a clip: 0:03.25. @param {number} seconds */
+export function clock(seconds) {
+  if (!Number.isFinite(seconds)) return '0:00.00';
+  const minutes = Math.floor(seconds / 60);
+  return `${minutes}:${(seconds - minutes * 60).toFixed(2).padStart(5, '0')}`;
+}
+
+/** Time left: "40 s", "3 min", "2 h 5 min". @param {number} seconds */
+export function duration(seconds) {
+  if (seconds < 90) return t('time.s', { n: Math.max(1, Math.round(seconds)) });
+  const minutes = Math.round(seconds / 60);
+  if (minutes < 90) return t('time.min', { n: minutes });
+  return t('time.h', { h: Math.floor(minutes / 60), min: minutes % 60 });
+}
+
+/**
+ * A moment, as the reader's language writes it; short for today.
+ * @param {number | string | null | undefined} when unix seconds, or a text the server made
+ */
+export function moment(when) {
+  if (when === null || when === undefined || when === '') return '–';
+  const date = typeof when === 'number' ? new Date(when * 1000) : new Date(when.includes('T') ? when : when.replace(' ', 'T'));
+  if (Number.isNaN(date.getTime())) return String(when);
+  const today = new Date().toDateString() === date.toDateString();
+  const options = today ? { timeStyle: 'short' } : { dateStyle: 'medium', timeStyle: 'short' };
+  return new Intl.DateTimeFormat(language(), /** @type {Intl.DateTimeFormatOptions} */ (options)).format(date);
+}
+
+export const FIELDS = ['sampler', 'scheduler', 'fps', 'cfg', 'steps', 'size'];
+
+/**
+ * Splits a combo key (or a pattern with `*`) into its six fields; null when it is not one.
+ * @param {string | null | undefined} key
+ * @returns {Record<string, string> | null}
+ */
+export function splitCombo(key) {
+  const parts = (key ?? '').split('|');
+  if (parts.length !== FIELDS.length) return null;
+  return Object.fromEntries(FIELDS.map((field, i) => [field, parts[i].trim()]));
+}
+
+/** @param {Record<string, string>} fields an empty field means any */
+export const joinCombo = (fields) => FIELDS.map((field) => (fields[field] ?? '').trim() || '*').join('|');
+
+/**
+ * The combo key of params as the server writes it, or null where one is missing.
+ * @param {Record<string, any> | null | undefined} params
+ */
+export function comboOf(params) {
+  if (!params) return null;
+  const { sampler, scheduler, fps, cfg_scale: cfg, steps, width, height } = params;
+  if ([sampler, scheduler, fps, cfg, steps, width, height].some((value) => value === undefined || value === null)) return null;
+  return `${sampler}|${scheduler}|${short(fps)}|${short(cfg)}|${short(steps)}|${short(width)}x${short(height)}`;
+}
+
+/** A combo for a sentence: euler · beta · 16 fps · cfg 7 · 20 steps · 832×480. @param {string | null | undefined} key */
+export function comboText(key) {
+  const fields = splitCombo(key);
+  if (!fields) return key ?? '–';
+  const any = t('any');
+  const say = (/** @type {string} */ field) => (fields[field] === '*' ? any : fields[field]);
+  return [
+    say('sampler'),
+    say('scheduler'),
+    t('combo.fps', { v: say('fps') }),
+    t('combo.cfg', { v: say('cfg') }),
+    t('combo.steps', { v: say('steps') }),
+    say('size').replace('x', '×'),
+  ].join(' · ');
+}
+
+/**
+ * A combo key or pattern as the filters the search knows; a `*` leaves its field out.
+ * @param {string | null | undefined} key
+ * @returns {Record<string, string>}
+ */
+export function comboFilters(key) {
+  const filters = Object.fromEntries(Object.entries(splitCombo(key) ?? {}).filter(([, value]) => value !== '*'));
+  const [width, height] = (filters.size ?? '').split('x');
+  delete filters.size;
+  return height ? { ...filters, width, height } : filters;
+}
+
+/** The last part of a clip's name, and the folder before it. @param {string} name */
+export function splitName(name) {
+  const cut = name.lastIndexOf('/') + 1;
+  return { folder: name.slice(0, cut), file: name.slice(cut) };
+}

@@ -1,0 +1,93 @@
+/** Texts of the pages in the reader's language. English is the fallback for any text another language lacks. */
+
+export const LANGUAGES = { en: 'English', uk: 'Українська' };
+
+/** @type {Record<string, string>} */
+let texts = {};
+/** @type {Record<string, string>} */
+let fallback = {};
+let current = 'en';
+let plural = new Intl.PluralRules('en');
+
+/** @param {string} lang */
+async function load(lang) {
+  const response = await fetch(`/static/i18n/${lang}.json`);
+  if (!response.ok) throw new Error(`texts for ${lang}: ${response.status}`);
+  return response.json();
+}
+
+/** @returns {string | null} the language chosen on a page before */
+function stored() {
+  try {
+    return localStorage.getItem('eva.lang');
+  } catch (error) {
+    console.info('the language cannot be remembered:', error.message);
+    return null;
+  }
+}
+
+/**
+ * Loads the texts and fills in every `data-i18n` element of the document.
+ * @param {() => Promise<string>} serverDefault asked only where nobody chose a language yet
+ */
+export async function initI18n(serverDefault) {
+  const english = load('en');
+  const wanted = stored() ?? (await serverDefault());
+  fallback = await english;
+  texts = fallback;
+  if (wanted in LANGUAGES && wanted !== 'en') {
+    texts = await load(wanted);
+    current = wanted;
+    plural = new Intl.PluralRules(wanted);
+  }
+  document.documentElement.lang = current;
+  translate(document.body);
+}
+
+/** @param {string} lang one of LANGUAGES; the page is loaded anew in it */
+export function chooseLanguage(lang) {
+  localStorage.setItem('eva.lang', lang);
+  location.reload();
+}
+
+export const language = () => current;
+
+/**
+ * @param {string} key
+ * @param {Record<string, string | number>} [values] put in place of `{name}`
+ */
+export function t(key, values = {}) {
+  const text = texts[key] ?? fallback[key];
+  if (text === undefined) {
+    console.warn(`no text for ${key}`);
+    return key;
+  }
+  return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+}
+
+/**
+ * A text that depends on a count: `key.one`, `key.few`, `key.many`, `key.other`.
+ * @param {string} key
+ * @param {number} n
+ * @param {Record<string, string | number>} [values]
+ */
+export function tn(key, n, values = {}) {
+  const form = `${key}.${plural.select(n)}`;
+  return t(form in texts ? form : `${key}.other`, { n, ...values });
+}
+
+/** True when the text exists, for names that come from the server. */
+export const hasText = (key) => key in texts || key in fallback;
+
+/**
+ * Fills `data-i18n` (text) and `data-i18n-ATTRIBUTE` (placeholder, aria-label, title) below `root`.
+ * @param {ParentNode} root
+ */
+export function translate(root) {
+  for (const element of root.querySelectorAll('[data-i18n]')) element.textContent = t(/** @type {HTMLElement} */ (element).dataset.i18n ?? '');
+  for (const attribute of ['placeholder', 'aria-label', 'title']) {
+    for (const element of root.querySelectorAll(`[data-i18n-${attribute}]`)) {
+      element.setAttribute(attribute, t(element.getAttribute(`data-i18n-${attribute}`) ?? ''));
+    }
+  }
+}

@@ -1,0 +1,26 @@
+/** The login page. Without JavaScript the form works too; with it a wrong token is told without leaving the page. */
+import { ApiError, postJSON } from './api.js';
+import { byId } from './dom.js';
+import { initI18n, t } from './i18n.js';
+
+const form = /** @type {HTMLFormElement} */ (byId('login-form'));
+const token = /** @type {HTMLInputElement} */ (byId('token'));
+const next = /** @type {HTMLInputElement} */ (byId('next'));
+next.value = new URLSearchParams(location.search).get('next') ?? '/';
+
+form.addEventListener('submit', async (event) => {
+  event.preventDefault();
+  const problem = byId('login-error');
+  problem.hidden = true;
+  try {
+    const answer = await postJSON('/login', { token: token.value.trim(), next: next.value });
+    location.replace(answer.next ?? '/');
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    problem.textContent = error.status === 401 ? t('login.wrong') : error.message;
+    problem.hidden = false;
+    token.select();
+  }
+});
+
+await initI18n(async () => 'en');

@@ -1,0 +1,243 @@
+/**
+ * One clip, large, muted and looping, with frame steps, speed, a filmstrip and a scrub bar.
+ * A small pool of video elements holds the clips that come next, already loaded and decoded, so that
+ * showing one is a matter of making it visible; the pool's fixed size keeps memory flat.
+ */
+import { filmstripUrl, videoUrl } from './api.js';
+import { button, h } from './dom.js';
+import { clock } from './format.js';
+import { t } from './i18n.js';
+import { keys } from './shell.js';
+import { ScrubBar } from './scrub.js';
+
+const SPEEDS = [0.1, 0.25, 0.5, 1, 1.5, 2, 3];
+const POOL = 5; // the one shown, three to come, the one before
+const USUAL_FPS = 16;
+
+/** @typedef {{name: string, fps?: number | null, findings?: Array<{kind: string, seconds: number}>}} Clip */
+
+/** Events: `frame` ({seconds, frame}), `shown` (the clip's first frame is on screen), `broken` (Clip). */
+export class Player extends EventTarget {
+  /** @type {Map<string, HTMLVideoElement>} name -> element, least recently wanted first */
+  #pool = new Map();
+  /** @type {Clip | null} */
+  clip = null;
+  #speed = Number(sessionStorage.getItem('eva.speed')) || 1;
+  #paused = false;
+  #scrub = new ScrubBar();
+  #stage = h('div', { class: 'stage' });
+  #cover = h('div', { class: 'stage-cover', role: 'status', hidden: true });
+  #time = h('span', { class: 'mono player-time' });
+  #play = button({ label: t('player.pause'), icon: 'pause', iconOnly: true, onClick: () => this.togglePlay() });
+  #speedText = h('span', { class: 'mono player-speed' });
+
+  /** @param {HTMLElement} root */
+  constructor(root) {
+    super();
+    root.classList.add('player');
+    this.#stage.append(this.#cover);
+    this.#stage.addEventListener('click', (event) => {
+      if (event.target instanceof HTMLVideoElement) this.togglePlay();
+    });
+    root.append(
+      this.#stage,
+      this.#scrub.element,
+      h(
+        'div',
+        { class: 'player-bar' },
+        this.#play,
+        button({ label: t('player.frame_back'), icon: 'frame-back', hint: ',', iconOnly: true, class: 'quiet', onClick: () => this.step(-1) }),
+        button({ label: t('player.frame_forward'), icon: 'frame-forward', hint: '.', iconOnly: true, class: 'quiet', onClick: () => this.step(1) }),
+        this.#time,
+        h('span', { class: 'spacer' }),
+        button({ label: t('player.slower'), hint: '[', class: 'quiet small', attrs: { 'aria-label': t('player.slower') }, onClick: () => this.faster(-1) }),
+        this.#speedText,
+        button({ label: t('player.faster'), hint: ']', class: 'quiet small', attrs: { 'aria-label': t('player.faster') }, onClick: () => this.faster(1) }),
+        button({ label: t('player.fullscreen'), icon: 'expand', iconOnly: true, class: 'quiet', onClick: () => this.#fullscreen() }),
+      ),
+    );
+    this.#scrub.addEventListener('seek', (event) => this.#seek(/** @type {CustomEvent} */ (event).detail));
+    this.#showSpeed();
+    requestAnimationFrame(() => this.#tick());
+  }
+
+  /** Adds the player's keys to the page. */
+  bindKeys() {
+    keys.add('pause', [' '], () => this.togglePlay(), 'player');
+    keys.add('frame_back', [','], () => this.step(-1), 'player');
+    keys.add('frame_forward', ['.'], () => this.step(1), 'player');
+    keys.add('slower', ['['], () => this.faster(-1), 'player');
+    keys.add('faster', [']'], () => this.faster(1), 'player');
+    keys.add('fullscreen', ['g'], () => this.#fullscreen(), 'player');
+  }
+
+  /** @returns {HTMLVideoElement | null} */
+  get video() {
+    return (this.clip && this.#pool.get(this.clip.name)) ?? null;
+  }
+
+  get fps() {
+    return this.clip?.fps || USUAL_FPS;
+  }
+
+  /** Shows a clip from its start, or nothing. @param {Clip | null} clip */
+  show(clip) {
+    const before = this.video;
+    this.clip = clip;
+    this.#scrub.show(clip && filmstripUrl(clip.name), clip?.findings ?? []);
+    this.#cover.hidden = true;
+    if (!clip) {
+      before?.pause();
+      before?.classList.remove('on');
+      this.#time.textContent = '';
+      return;
+    }
+    const video = this.#element(clip.name);
+    if (before && before !== video) {
+      before.pause();
+      before.classList.remove('on');
+    }
+    video.classList.add('on');
+    video.currentTime = 0;
+    video.playbackRate = this.#speed;
+    this.#paused = false;
+    if (video.error) this.#broken(video);
+    else this.#start(video);
+    this.#showPlaying();
+    const shown = () => this.clip === clip && this.dispatchEvent(new CustomEvent('shown', { detail: clip }));
+    if ('requestVideoFrameCallback' in video) video.requestVideoFrameCallback(shown);
+    else video.addEventListener('timeupdate', shown, { once: true });
+  }
+
+  /** Loads clips that will be wanted soon. @param {Clip[]} clips nearest first */
+  preload(clips) {
+    for (const clip of [...clips].reverse()) {
+      this.#element(clip.name);
+      const strip = new Image();
+      strip.src = filmstripUrl(clip.name);
+    }
+    if (this.clip) this.#element(this.clip.name); // the one shown is never the one recycled
+  }
+
+  /** @param {string} name @returns {HTMLVideoElement} */
+  #element(name) {
+    let video = this.#pool.get(name);
+    if (video) {
+      this.#pool.delete(name);
+      this.#pool.set(name, video);
+      return video;
+    }
+    if (this.#pool.size >= POOL) {
+      const [oldest] = [...this.#pool.keys()].filter((other) => other !== this.clip?.name);
+      video = /** @type {HTMLVideoElement} */ (this.#pool.get(oldest));
+      this.#pool.delete(oldest);
+      video.classList.remove('on');
+    } else {
+      video = /** @type {HTMLVideoElement} */ (h('video', { playsinline: true, preload: 'auto', tabindex: -1, disablepictureinpicture: true }));
+      video.muted = true;
+      video.loop = true;
+      const element = video;
+      video.addEventListener('error', () => element === this.video && this.#broken(element));
+      this.#stage.prepend(video);
+    }
+    video.src = videoUrl(name);
+    this.#pool.set(name, video);
+    return video;
+  }
+
+  /** @param {HTMLVideoElement} video */
+  #start(video) {
+    video.play().catch((error) => {
+      // A newer play() or pause() took over, or the browser wants a click first: the button then shows "play".
+      if (error.name === 'NotAllowedError') {
+        this.#paused = true;
+        this.#showPlaying();
+      } else if (error.name !== 'AbortError' && error.name !== 'NotSupportedError') console.warn('playing failed', error);
+    });
+  }
+
+  /** @param {HTMLVideoElement} video */
+  #broken(video) {
+    const clip = this.clip;
+    const retry = () => {
+      if (this.clip !== clip || !clip) return;
+      video.src = videoUrl(clip.name);
+      this.show(clip);
+    };
+    this.message(t('player.broken'), t('player.broken_why'), button({ label: t('retry'), onClick: retry }));
+    this.dispatchEvent(new CustomEvent('broken', { detail: clip }));
+  }
+
+  /**
+   * Covers the stage with a few words until the next clip is shown.
+   * @param {string} title @param {string} [text] @param {...Node} controls
+   */
+  message(title, text = '', ...controls) {
+    this.#cover.replaceChildren(h('p', { class: 'cover-title', text: title }), h('p', { class: 'muted', text }), h('div', { class: 'row wrap center' }, ...controls));
+    this.#cover.hidden = false;
+  }
+
+  togglePlay() {
+    const { video } = this;
+    if (!video) return;
+    this.#paused = !video.paused;
+    if (this.#paused) video.pause();
+    else this.#start(video);
+    this.#showPlaying();
+  }
+
+  #showPlaying() {
+    const label = t(this.#paused ? 'player.play' : 'player.pause');
+    this.#play.setAttribute('aria-label', label);
+    this.#play.title = `${label} (Space)`;
+    this.#play.querySelector('use')?.setAttribute('href', `/static/icons.svg#${this.#paused ? 'play' : 'pause'}`);
+  }
+
+  /** Stops and moves by whole frames, around the ends too. @param {number} frames */
+  step(frames) {
+    const { video } = this;
+    if (!video || !video.duration) return;
+    this.#paused = true;
+    video.pause();
+    this.#showPlaying();
+    const count = Math.max(1, Math.round(video.duration * this.fps));
+    const frame = (Math.floor(video.currentTime * this.fps + 1e-3) + frames + count) % count;
+    video.currentTime = (frame + 0.5) / this.fps; // the middle of a frame is safe from rounding
+  }
+
+  /** @param {number} by steps in the list of speeds */
+  faster(by) {
+    const at = SPEEDS.findIndex((speed) => speed >= this.#speed);
+    this.#speed = SPEEDS[Math.min(Math.max((at < 0 ? SPEEDS.length - 1 : at) + by, 0), SPEEDS.length - 1)];
+    sessionStorage.setItem('eva.speed', String(this.#speed));
+    if (this.video) this.video.playbackRate = this.#speed;
+    this.#showSpeed();
+  }
+
+  #showSpeed() {
+    this.#speedText.textContent = `${this.#speed}×`;
+  }
+
+  /** @param {number} fraction of the clip, 0 to 1 */
+  #seek(fraction) {
+    const { video } = this;
+    if (video?.duration) video.currentTime = Math.min(fraction * video.duration, video.duration - 0.001);
+  }
+
+  #fullscreen() {
+    const done = document.fullscreenElement ? document.exitFullscreen() : this.#stage.requestFullscreen();
+    done.catch((error) => console.info('no full screen:', error.message));
+  }
+
+  #tick() {
+    const { video } = this;
+    if (video?.duration) {
+      const frame = Math.floor(video.currentTime * this.fps + 1e-3);
+      const frames = Math.round(video.duration * this.fps);
+      this.#scrub.at(video.currentTime / video.duration, `${clock(video.currentTime)} / ${clock(video.duration)}`);
+      const text = `${clock(video.currentTime)} / ${clock(video.duration)} · ${t('player.frame', { i: Math.min(frame + 1, frames), n: frames })}`;
+      if (text !== this.#time.textContent) this.#time.textContent = text;
+    }
+    requestAnimationFrame(() => this.#tick());
+  }
+}

@@ -1,0 +1,374 @@
+/** The review page: watch, press a digit, see the next clip. */
+import { ApiError, getResponse, watchUrl } from './api.js';
+import { ban } from './ban_wrapper.js';
+import { comboTable, longText, siblingsUrl } from './combo_view.js';
+import { button, byId, clicksKeepFocus, debounce, h } from './dom.js';
+import { comboOf, fixed, splitCombo, splitName, whole } from './format.js';
+import { t, tn } from './i18n.js';
+import { live } from './live.js';
+import { outbox } from './outbox.js';
+import { Player } from './player.js';
+import { RatingForm } from './rating_form.js';
+import { ReviewQueue } from './review_queue.js';
+import { scoreList } from './scores.js';
+import { keys, startPage } from './shell.js';
+
+const PAGE = 60;
+const LOW = 8; // fewer clips ahead than this: ask for more
+const EDIT_PAUSE_MS = 700;
+const UNDO_DEPTH = 50;
+
+/** @typedef {{action: string, kind: 'rate'|'ban', clip: Record<string, any> & {name: string}, before: Record<string, any> | null}} Done */
+
+class Review {
+  queue = new ReviewQueue();
+  /** @type {Done[]} what Undo takes back, newest last; survives a reload of this tab */
+  #done = JSON.parse(sessionStorage.getItem('eva.done') ?? '[]');
+  #skipped = new Set(JSON.parse(sessionStorage.getItem('eva.skipped') ?? '[]'));
+  #total = 0;
+  #generated = 0;
+  #loading = false;
+  #started = Date.now();
+  #ratedHere = 0;
+  /** @type {ReviewQueue['current'] | null} a rated clip whose details were edited and not sent yet */
+  #edited = null;
+  #saveSoon = debounce(() => this.#saveEdit(), EDIT_PAUSE_MS);
+  form = new RatingForm();
+  player = new Player(byId('player'));
+
+  constructor() {
+    byId('marks-row').append(this.form.marks);
+    const { reference, dims, defects, note } = this.form.parts;
+    byId('defects').append(defects);
+    byId('dims').append(dims);
+    byId('note').append(note);
+    this.form.addEventListener('rate', (event) => this.rate(/** @type {CustomEvent} */ (event).detail));
+    this.form.addEventListener('edit', () => {
+      if (this.queue.current?.rated) {
+        this.#edited = this.queue.current;
+        this.#saveSoon();
+      }
+    });
+    byId('actions').append(
+      this.#action('prev', 'back', ['ArrowLeft'], () => this.browse(-1)),
+      this.#action('next', 'forward', ['ArrowRight'], () => this.browse(1)),
+      this.#action('skip', 'skip', ['s'], () => this.skip()),
+      reference,
+      this.#action('unusable', 'trash', ['x'], () => this.rate(1, ['unusable'])),
+      this.#action('ban', 'ban', ['b'], () => this.ban()),
+      this.#action('undo', 'undo', ['Backspace', 'Ctrl+z'], () => this.undo()),
+    );
+    this.form.bindKeys();
+    this.player.bindKeys();
+    keys.add('watch', ['Enter'], () => this.queue.current && location.assign(watchUrl(this.queue.current.clip.name)), 'queue');
+    clicksKeepFocus(byId('main'));
+    addEventListener('pagehide', () => this.#saveEdit());
+    live.addEventListener('changes', (event) => this.#changes(/** @type {CustomEvent} */ (event).detail));
+    live.addEventListener('reset', () => this.#refresh());
+    live.addEventListener('connection', (event) => /** @type {CustomEvent} */ (event).detail && this.#refresh());
+    live.addEventListener('stats', (event) => this.#stats(/** @type {CustomEvent} */ (event).detail));
+    outbox.addEventListener('refused', (event) => this.#refused(/** @type {CustomEvent} */ (event).detail.action));
+  }
+
+  /** A button that is also a key. */
+  #action(id, symbol, keyNames, run) {
+    keys.add(id, keyNames, run, 'queue');
+    const element = button({ label: t(`action.${id}`), icon: symbol, hint: keys.hint(id), class: `act-${id}`, onClick: run, attrs: { id: `act-${id}` } });
+    document.addEventListener('eva:keys', () => {
+      const cap = element.querySelector('kbd');
+      if (cap) cap.textContent = keys.hint(id);
+    });
+    return element;
+  }
+
+  // ------------------------------------------------------------ loading
+  async start() {
+    this.player.message(t('review.loading'));
+    await this.#refresh();
+  }
+
+  /** Asks for the newest unrated clips and takes in those not known yet. */
+  async #refresh() {
+    if (this.#loading) return;
+    this.#loading = true;
+    try {
+      const before = this.queue.items.length;
+      await this.#take(0, before > 0);
+      if (!this.queue.current || before === 0) {
+        if (this.queue.current?.rated !== null || this.queue.current?.skipped) this.queue.advance();
+        this.#show();
+      } else {
+        this.#preload();
+        this.#counts();
+      }
+    } catch (error) {
+      this.#failed(error);
+    } finally {
+      this.#loading = false;
+    }
+  }
+
+  /** @param {number} offset @param {boolean} soon @returns {Promise<number>} how many were new */
+  async #take(offset, soon) {
+    const response = await getResponse('/api/videos', { offset, limit: PAGE });
+    const clips = /** @type {Array<Record<string, any> & {name: string}>} */ (await response.json());
+    const onTheWay = new Set(outbox.waiting().map((action) => action.body.video_name));
+    const wanted = clips.filter((clip) => !onTheWay.has(clip.name));
+    this.#total = Number(response.headers.get('X-Total-Count') ?? clips.length) - (clips.length - wanted.length);
+    for (const clip of wanted) {
+      const item = this.queue.find(clip.name);
+      if (item && item.gone) item.gone = false; // a rating made elsewhere was taken back
+    }
+    return this.queue.add(wanted, { soon, skipped: this.#skipped });
+  }
+
+  async #more() {
+    if (this.#loading || this.queue.left >= this.#total) return;
+    this.#loading = true;
+    try {
+      for (let offset = Math.max(0, this.queue.left - LOW); offset < this.#total; offset += PAGE) if (await this.#take(offset, false)) break;
+      this.#preload();
+    } catch (error) {
+      this.#failed(error);
+    } finally {
+      this.#loading = false;
+    }
+  }
+
+  /** @param {unknown} error */
+  #failed(error) {
+    if (!(error instanceof ApiError)) throw error;
+    if (!this.queue.items.length) this.player.message(t('review.unreachable'), error.message, button({ label: t('retry'), onClick: () => this.#refresh() }));
+    else console.warn('the queue could not be read:', error.message);
+  }
+
+  // ------------------------------------------------------------ showing
+  #show() {
+    const item = this.queue.current;
+    byId('main').classList.toggle('empty', !item);
+    this.player.show(item && { name: item.clip.name, fps: item.clip.fps });
+    this.form.show(item?.clip.name ?? '', item?.rating ?? null);
+    if (item) this.#about(item.clip);
+    else this.#end();
+    this.#preload();
+    this.#counts();
+    if (this.queue.ahead().length < LOW) this.#more();
+  }
+
+  #preload() {
+    this.player.preload(this.queue.ahead().slice(0, ReviewQueue.READY).map((item) => ({ name: item.clip.name, fps: item.clip.fps })));
+  }
+
+  /** @param {Record<string, any>} clip */
+  #about(clip) {
+    const { folder, file } = splitName(clip.name);
+    byId('clip-name').replaceChildren(h('span', { class: 'muted', text: folder }), h('a', { href: watchUrl(clip.name), text: file, title: t('review.open') }));
+    const key = comboKey(clip);
+    const size = clip.size_mb ? t('unit.mb', { n: fixed(clip.size_mb, 1) }) : null;
+    byId('combo').replaceChildren(
+      comboTable(key, { seed: clip.seed, seconds: clip.seconds, file: size, iteration: clip.iteration }),
+      h('p', { class: 'row wrap links' }, h('a', { href: siblingsUrl(key), text: t('review.siblings') }), h('a', { href: `/qa?name=${encodeURIComponent(clip.name)}`, text: t('review.wider_ban') })),
+    );
+    byId('prompt').replaceChildren(longText(clip.prompt ?? '', t('review.no_prompt')));
+    byId('scores').replaceChildren(scoreList(clip.auto_metrics));
+  }
+
+  /** No clip to show: says why and what to do. */
+  #end() {
+    byId('clip-name').replaceChildren();
+    for (const id of ['combo', 'prompt', 'scores']) byId(id).replaceChildren(h('p', { class: 'muted', text: '–' }));
+    const skipped = this.queue.skipped().length;
+    const controls = [];
+    if (skipped) controls.push(button({ label: tn('review.show_skipped', skipped), class: 'primary', onClick: () => this.#unskip() }));
+    if (this.#done.length) controls.push(button({ label: t('action.undo'), icon: 'undo', hint: keys.hint('undo'), onClick: () => this.undo() }));
+    if (this.#generated) controls.push(h('a', { class: 'btn', href: '/search', text: t('review.to_search') }));
+    if (!this.#generated && !this.#ratedHere) this.player.message(t('review.none_yet'), t('review.none_yet_why'), ...controls);
+    else this.player.message(t('review.all_done'), skipped ? tn('review.skipped_left', skipped) : t('review.all_done_why'), ...controls);
+  }
+
+  #counts() {
+    const item = this.queue.current;
+    const left = Math.max(this.#total, this.queue.left);
+    byId('left').textContent = tn('review.left', left, { n: whole(left) });
+    const minutes = (Date.now() - this.#started) / 60000;
+    byId('pace').textContent = this.#ratedHere >= 3 ? t('review.pace', { n: this.#ratedHere, rate: fixed(this.#ratedHere / Math.max(minutes, 0.05), 1) }) : '';
+    const badges = [];
+    if (item?.rated) badges.push(h('span', { class: 'badge', text: t('review.rated_as', { n: item.rated }) }));
+    if (item?.skipped) badges.push(h('span', { class: 'badge', text: t('review.is_skipped') }));
+    byId('clip-badges').replaceChildren(...badges);
+    byId('act-undo').toggleAttribute('disabled', this.#done.length === 0);
+    byId('act-prev').toggleAttribute('disabled', this.queue.position === 0);
+    byId('act-next').toggleAttribute('disabled', !item);
+    for (const id of ['skip', 'unusable', 'ban']) byId(`act-${id}`).toggleAttribute('disabled', !item);
+  }
+
+  /** @param {string} text */
+  #say(text) {
+    byId('last').textContent = text;
+  }
+
+  // ------------------------------------------------------------ acting
+  /** @param {number} mark @param {string[]} [defects] added to those chosen */
+  rate(mark, defects = []) {
+    const item = this.queue.current;
+    if (!item) return;
+    const rating = this.form.ratingWith(mark);
+    if (defects.length) rating.defects = [...new Set([...(rating.defects ?? []), ...defects])];
+    const action = outbox.add('rate', { video_name: item.clip.name, rating });
+    this.#edited = null;
+    RatingForm.forget(item.clip.name);
+    this.#remember({ action: action.id, kind: 'rate', clip: item.clip, before: item.rating ?? null });
+    if (item.rated === null) this.#total -= 1;
+    this.#ratedHere += 1;
+    item.rated = mark;
+    item.rating = rating;
+    this.#say(t(defects.length ? 'review.said_unusable' : 'review.said', { n: mark, name: splitName(item.clip.name).file }));
+    this.queue.advance();
+    this.#show();
+  }
+
+  /** Sends the changed details of a clip that is already rated. */
+  #saveEdit() {
+    const item = this.#edited;
+    this.#edited = null;
+    if (!item?.rated || this.queue.current !== item) return;
+    const rating = this.form.ratingWith(item.rated);
+    const action = outbox.add('rate', { video_name: item.clip.name, rating });
+    RatingForm.forget(item.clip.name);
+    this.#remember({ action: action.id, kind: 'rate', clip: item.clip, before: item.rating ?? null });
+    item.rating = rating;
+    this.#say(t('review.said_edit', { name: splitName(item.clip.name).file }));
+    this.#counts();
+  }
+
+  async ban() {
+    const item = this.queue.current;
+    if (!item || this.#banning) return;
+    this.#banning = true;
+    try {
+      const key = comboKey(item.clip);
+      const action = await ban({ name: item.clip.name, label: key ?? undefined }, { onUndo: () => this.undo(), quiet: true });
+      if (!action) return;
+      this.#remember({ action: action.id, kind: 'ban', clip: item.clip, before: item.rating ?? null });
+      if (item.rated === null) this.#total -= 1;
+      item.rated = 2;
+      this.#say(t('review.said_ban', { combo: key ? key.replaceAll('|', ' · ') : item.clip.name }));
+      if (this.queue.current === item) this.queue.advance();
+      this.#show();
+    } finally {
+      this.#banning = false;
+    }
+  }
+  #banning = false;
+
+  skip() {
+    const item = this.queue.current;
+    if (!item) return;
+    this.#saveEdit();
+    if (item.rated === null) {
+      item.skipped = true;
+      this.#skipped.add(item.clip.name);
+      this.#keepSkipped();
+    }
+    this.#say(t('review.said_skip', { name: splitName(item.clip.name).file }));
+    this.queue.advance();
+    this.#show();
+  }
+
+  #unskip() {
+    this.#skipped.clear();
+    this.#keepSkipped();
+    this.queue.unskip();
+    this.#show();
+  }
+
+  /** @param {number} by */
+  browse(by) {
+    this.#saveEdit();
+    if (this.queue.browse(by)) this.#show();
+    else if (by > 0) {
+      this.queue.position = this.queue.items.length;
+      this.#show();
+    }
+  }
+
+  /** Takes the last action of this sitting back and shows its clip again, whatever the queue holds. */
+  undo() {
+    this.#edited = null;
+    const done = this.#done.pop();
+    this.#keepDone();
+    if (!done) {
+      this.#say(t('review.nothing_to_undo'));
+      return;
+    }
+    outbox.undo(done.action);
+    this.queue.show(done.clip);
+    const item = /** @type {NonNullable<ReviewQueue['current']>} */ (this.queue.current);
+    const rating = item.rating;
+    item.rating = done.before ?? null;
+    item.rated = done.before?.overall_quality ?? null;
+    item.gone = false;
+    if (item.rated === null) {
+      this.#total += 1;
+      this.#ratedHere = Math.max(0, this.#ratedHere - 1);
+    }
+    RatingForm.forget(done.clip.name);
+    this.#show();
+    // What was said beside the mark stays as a draft: usually only the mark was a slip.
+    if (rating && done.kind === 'rate' && item.rated === null) this.form.restore(rating);
+    this.#say(t('review.said_undo', { name: splitName(done.clip.name).file }));
+  }
+
+  /** @param {Done} done */
+  #remember(done) {
+    this.#done = [...this.#done, done].slice(-UNDO_DEPTH);
+    this.#keepDone();
+  }
+
+  #keepDone() {
+    sessionStorage.setItem('eva.done', JSON.stringify(this.#done));
+  }
+
+  #keepSkipped() {
+    sessionStorage.setItem('eva.skipped', JSON.stringify([...this.#skipped]));
+  }
+
+  // ------------------------------------------------------------ what others do
+  /** The server said no for good: the clip is unrated again. @param {import('./outbox.js').Action} action */
+  #refused(action) {
+    this.#done = this.#done.filter((done) => done.action !== action.id);
+    this.#keepDone();
+    const item = this.queue.find(action.body.video_name ?? '');
+    if (item && (action.kind === 'rate' || action.kind === 'ban')) {
+      item.rated = null;
+      item.rating = null;
+      this.#total += 1;
+      this.#counts();
+    }
+  }
+
+  /** @param {Array<{kind: string, name?: string}>} changes */
+  #changes(changes) {
+    const waiting = new Set(outbox.waiting().map((action) => action.body.video_name));
+    for (const { kind, name } of changes) {
+      if (kind === 'rating' && name && !waiting.has(name) && this.queue.find(name)?.rated === null) this.queue.drop(name);
+    }
+    this.#refreshSoon();
+  }
+  #refreshSoon = debounce(() => this.#refresh(), 300);
+
+  /** @param {Record<string, any>} stats */
+  #stats(stats) {
+    this.#generated = stats.total_generated ?? 0;
+    if (!this.queue.current && !this.#loading && this.queue.items.length === 0 && (stats.pending_count ?? 0) > 0) this.#refreshSoon();
+  }
+}
+
+/** @param {Record<string, any>} clip @returns {string | null} */
+function comboKey(clip) {
+  if (typeof clip.combo_key === 'string') return clip.combo_key;
+  if (typeof clip.combo === 'string' && splitCombo(clip.combo)) return clip.combo;
+  return comboOf(clip.params);
+}
+
+startPage('review').then(() => new Review().start());

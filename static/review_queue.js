@@ -1,0 +1,107 @@
+/**
+ * The clips of this sitting, in the order a person meets them: rated ones behind, waiting ones ahead.
+ * A plain model without page or network, so that it can be reasoned about and tested alone.
+ */
+
+/**
+ * @typedef {Record<string, any> & {name: string}} Clip
+ * @typedef {{clip: Clip, rated: number | null, rating?: Record<string, any> | null, skipped: boolean, gone: boolean}} Item
+ */
+
+export class ReviewQueue {
+  /** @type {Item[]} */
+  items = [];
+  position = 0;
+  /** @type {Set<string>} */
+  #names = new Set();
+  /** Arrivals enter behind the clips that are already loaded, so that nothing ready is thrown away. */
+  static READY = 3;
+
+  /** @returns {Item | null} */
+  get current() {
+    return this.items[this.position] ?? null;
+  }
+
+  /** @param {string} name @returns {Item | undefined} */
+  find(name) {
+    return this.items.find((item) => item.clip.name === name);
+  }
+
+  /** Clips neither rated nor skipped nor gone, from here on. @returns {Item[]} */
+  ahead() {
+    return this.items.slice(this.position + 1).filter((item) => this.#open(item));
+  }
+
+  /** @returns {Item[]} */
+  skipped() {
+    return this.items.filter((item) => item.skipped && item.rated === null && !item.gone);
+  }
+
+  /** How many of the known clips still want a rating. */
+  get left() {
+    return this.items.filter((item) => item.rated === null && !item.gone).length;
+  }
+
+  /** @param {Item} item */
+  #open(item) {
+    return item.rated === null && !item.skipped && !item.gone;
+  }
+
+  /**
+   * Takes in clips from the server's list of unrated ones.
+   * @param {Clip[]} clips
+   * @param {{soon?: boolean, skipped?: Set<string>}} [options] `soon`: they are new, show them next
+   * @returns {number} how many were not known before
+   */
+  add(clips, options = {}) {
+    const fresh = clips.filter((clip) => !this.#names.has(clip.name));
+    const items = fresh.map((clip) => ({ clip, rated: null, skipped: options.skipped?.has(clip.name) ?? false, gone: false }));
+    for (const clip of fresh) this.#names.add(clip.name);
+    const at = options.soon ? Math.min(this.position + 1 + ReviewQueue.READY, this.items.length) : this.items.length;
+    this.items.splice(at, 0, ...items);
+    return fresh.length;
+  }
+
+  /** Puts a clip where the person is and goes there, whatever the filters say. @param {Clip} clip */
+  show(clip) {
+    const known = this.items.findIndex((item) => item.clip.name === clip.name);
+    if (known >= 0) {
+      this.position = known;
+      return;
+    }
+    this.#names.add(clip.name);
+    this.items.splice(this.position, 0, { clip, rated: null, skipped: false, gone: false });
+  }
+
+  /** Goes to the next clip that wants a rating; behind the last one lies the end. */
+  advance() {
+    const next = this.items.findIndex((item, i) => i > this.position && this.#open(item));
+    if (next >= 0) this.position = next;
+    else {
+      const before = this.items.findIndex((item) => this.#open(item));
+      this.position = before >= 0 && before !== this.position ? before : this.items.length;
+    }
+  }
+
+  /** Browses by one, rated clips too. @param {number} by @returns {boolean} false at the ends */
+  browse(by) {
+    let at = this.position + by;
+    while (this.items[at]?.gone) at += by;
+    if (at < 0 || at >= this.items.length) return false;
+    this.position = at;
+    return true;
+  }
+
+  /** Brings the skipped ones back. */
+  unskip() {
+    for (const item of this.items) item.skipped = false;
+    this.position = this.items.findIndex((item) => this.#open(item));
+    if (this.position < 0) this.position = this.items.length;
+  }
+
+  /** Someone else rated it, or its file went away: it is not offered any more. @param {string} name */
+  drop(name) {
+    const item = this.find(name);
+    if (item && item !== this.current) item.gone = true;
+  }
+}

@@ -1,0 +1,84 @@
+/** The filmstrip with its playhead: point at it to see a moment, drag to go there. */
+import { h } from './dom.js';
+import { t } from './i18n.js';
+
+const RESOLUTION = 1000;
+const CELLS = 10; // frames in a filmstrip, from the first to the last
+
+/** Events: `seek` (fraction of the clip, 0 to 1). */
+export class ScrubBar extends EventTarget {
+  #strip = new Image();
+  #canvas = /** @type {HTMLCanvasElement} */ (h('canvas', { class: 'strip-img', 'aria-hidden': 'true' }));
+  #head = h('span', { class: 'strip-head', 'aria-hidden': 'true' });
+  #ticks = h('span', { class: 'strip-ticks' });
+  #range = /** @type {HTMLInputElement} */ (
+    h('input', { type: 'range', class: 'strip-range', min: 0, max: RESOLUTION, value: 0, step: 1, 'aria-label': t('player.position') })
+  );
+  element = h('div', { class: 'strip-bar' }, this.#canvas, this.#ticks, this.#head, this.#range);
+
+  constructor() {
+    super();
+    this.#strip.addEventListener('load', () => this.#paint());
+    new ResizeObserver(() => this.#paint()).observe(this.element);
+    this.#range.addEventListener('input', () => {
+      const fraction = Number(this.#range.value) / RESOLUTION;
+      this.#place(fraction);
+      this.dispatchEvent(new CustomEvent('seek', { detail: fraction }));
+    });
+    // After dragging with the mouse the arrow keys belong to the page again.
+    this.#range.addEventListener('pointerup', () => this.#range.blur());
+  }
+
+  /**
+   * @param {string | null} url of the filmstrip
+   * @param {Array<{kind: string, fraction?: number}>} findings
+   */
+  show(url, findings) {
+    this.#place(0);
+    this.#range.disabled = !url;
+    this.#ticks.replaceChildren(
+      ...findings
+        .filter((finding) => typeof finding.fraction === 'number')
+        .map((finding) => h('span', { class: 'tick', title: finding.kind, style: { left: `${(finding.fraction ?? 0) * 100}%` } })),
+    );
+    if (url && this.#strip.getAttribute('src') === url) return;
+    this.#canvas.hidden = true;
+    if (url) this.#strip.src = url;
+    else this.#strip.removeAttribute('src');
+  }
+
+  /** Gives each frame its equal share of the bar, cropped, never stretched: place stays time. */
+  #paint() {
+    const { naturalWidth, naturalHeight } = this.#strip;
+    const { clientWidth, clientHeight } = this.element;
+    this.#canvas.hidden = !this.#strip.complete || !naturalWidth;
+    if (this.#canvas.hidden || !clientWidth) return;
+    const scale = devicePixelRatio || 1;
+    const width = Math.round(clientWidth * scale);
+    const height = Math.round(clientHeight * scale);
+    Object.assign(this.#canvas, { width, height });
+    const pen = this.#canvas.getContext('2d');
+    if (!pen) return;
+    const cell = naturalWidth / CELLS;
+    const room = width / CELLS;
+    const zoom = Math.max(room / cell, height / naturalHeight);
+    const w = room / zoom;
+    const h0 = height / zoom;
+    for (let i = 0; i < CELLS; i += 1) {
+      pen.drawImage(this.#strip, i * cell + (cell - w) / 2, (naturalHeight - h0) / 2, w, h0, i * room, 0, room, height);
+    }
+  }
+
+  /** @param {number} fraction @param {string} text what a screen reader says */
+  at(fraction, text) {
+    this.#place(fraction);
+    if (document.activeElement === this.#range) this.#range.setAttribute('aria-valuetext', text);
+    const value = String(Math.round(fraction * RESOLUTION));
+    if (this.#range.value !== value && !this.#range.matches(':active')) this.#range.value = value;
+  }
+
+  /** @param {number} fraction */
+  #place(fraction) {
+    this.#head.style.setProperty('--at', `${(fraction * 100).toFixed(2)}%`);
+  }
+}

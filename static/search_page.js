@@ -1,0 +1,186 @@
+/** The search page: filters on the left, posters or a table on the right, and the query in the address. */
+import { ApiError, getJSON, queryString } from './api.js';
+import { posterCard, tableHead, tableRow } from './clip_card.js';
+import { button, byId, debounce, h, icon } from './dom.js';
+import { comboFilters, comboText, whole } from './format.js';
+import { hasText, t, tn } from './i18n.js';
+import { live } from './live.js';
+import { keys, startPage } from './shell.js';
+import { VirtualList } from './virtual_list.js';
+
+const TYPING_MS = 250;
+const SORTS = ['newest', 'oldest', 'score', 'manual', 'rated', 'name'];
+const TRI = ['rated', 'banned', 'reference'];
+const TILE = { rowHeight: 236, columnWidth: 232, draw: posterCard };
+
+class SearchPage {
+  #form = /** @type {HTMLFormElement} */ (byId('filters'));
+  /** @type {Record<string, string>} every filter that is set, as in the address */
+  #query = {};
+  #view = 'grid';
+  #list;
+
+  /** @param {Record<string, any>} options values that occur, from the server */
+  constructor(options) {
+    this.#buildFilters(options);
+    const sort = /** @type {HTMLSelectElement} */ (byId('sort'));
+    sort.append(...SORTS.map((name) => h('option', { value: name, text: t(`sort.${name}`) })));
+    sort.addEventListener('change', () => this.#set({ sort: sort.value === 'newest' ? '' : sort.value }));
+    for (const [id, view, symbol] of [['as-grid', 'grid', 'grid'], ['as-table', 'table', 'rows']]) {
+      const element = byId(id);
+      element.append(icon(symbol), h('span', { class: 'btn-label', text: t(`search.as_${view}`) }));
+      element.addEventListener('click', () => this.#set({ view: view === 'grid' ? '' : view }));
+    }
+    this.#list = new VirtualList(byId('list'), (offset, limit) => this.#load(offset, limit), TILE, (error) => this.#failed(error));
+    const soon = debounce(() => this.#read(), TYPING_MS);
+    this.#form.addEventListener('input', soon);
+    this.#form.addEventListener('change', () => this.#read());
+    this.#form.addEventListener('submit', (event) => {
+      event.preventDefault();
+      this.#read();
+    });
+    byId('filters-toggle').addEventListener('click', () => {
+      const open = this.#form.classList.toggle('open');
+      byId('filters-toggle').setAttribute('aria-expanded', String(open));
+    });
+    addEventListener('popstate', () => this.#fromAddress());
+    const again = debounce(() => this.#list.reload({ keepPlace: true }).then(() => this.#count()), 400);
+    live.addEventListener('changes', again);
+    live.addEventListener('reset', again);
+    live.addEventListener('connection', (event) => /** @type {CustomEvent} */ (event).detail && again());
+    keys.add('find', ['/'], () => this.#input('q').focus(), 'search');
+    this.#fromAddress();
+  }
+
+  /** @param {string} name */
+  #input(name) {
+    return /** @type {HTMLInputElement} */ (this.#form.elements.namedItem(name));
+  }
+
+  /** @param {Record<string, any>} options */
+  #buildFilters(options) {
+    const sizes = (options.sizes ?? []).map((/** @type {number[]|string} */ size) => (Array.isArray(size) ? size.join('x') : size));
+    const select = (name, values, label = (/** @type {any} */ v) => String(v)) =>
+      h('label', { class: 'field' }, h('span', { text: t(`filter.${name}`) }),
+        h('select', { class: 'select', name }, h('option', { value: '', text: t('any') }), ...values.map((/** @type {any} */ v) => h('option', { value: v, text: label(v) }))));
+    const range = (low, high, label, attrs) =>
+      h('fieldset', { class: 'range' }, h('legend', { text: t(label) }),
+        h('input', { class: 'input', type: 'number', name: low, placeholder: t('from'), 'aria-label': `${t(label)}: ${t('from')}`, ...attrs }),
+        h('input', { class: 'input', type: 'number', name: high, placeholder: t('to'), 'aria-label': `${t(label)}: ${t('to')}`, ...attrs }));
+    byId('filters-body').append(
+      h('div', { class: 'pair' }, ...TRI.map((name) => select(name, ['true', 'false'], (v) => t(`filter.${name}.${v}`)))),
+      range('min_score', 'max_score', 'filter.score', { min: 0, max: 1, step: 0.01 }),
+      range('min_overall', 'max_overall', 'filter.overall', { min: 1, max: 10, step: 1 }),
+      h('div', { class: 'pair' },
+        select('sampler', options.samplers ?? []), select('scheduler', options.schedulers ?? []), select('fps', options.fps ?? []),
+        select('size', sizes, (v) => v.replace('x', '×'))),
+      range('min_cfg', 'max_cfg', 'filter.cfg', { min: 0, step: 0.1 }),
+      range('min_steps', 'max_steps', 'filter.steps', { min: 1, step: 1 }),
+      select('defect', options.defects ?? [], (v) => (hasText(`defect.${v}`) ? t(`defect.${v}`) : v)),
+      h('button', { type: 'button', class: 'btn', text: t('search.clear'), on: { click: () => this.#set(Object.fromEntries(Object.keys(this.#query).filter((k) => k !== 'view').map((k) => [k, '']))) } }),
+    );
+  }
+
+  // ------------------------------------------------------------ query
+  /** Takes the form's values. */
+  #read() {
+    if (!this.#form.reportValidity()) return;
+    /** @type {Record<string, string>} */
+    const change = {};
+    for (const [name, value] of new FormData(this.#form)) change[name] = String(value).trim();
+    this.#set(change);
+  }
+
+  /** @param {Record<string, string>} change empty values take a filter away */
+  #set(change) {
+    const query = Object.fromEntries(Object.entries({ ...this.#query, ...change }).filter(([, value]) => value !== ''));
+    if (queryString(query) === queryString(this.#query)) return;
+    const text = queryString(query);
+    history.pushState(null, '', text ? `?${text}` : location.pathname);
+    this.#fromAddress();
+  }
+
+  #fromAddress() {
+    this.#query = Object.fromEntries(new URLSearchParams(location.search));
+    for (const element of /** @type {any} */ (this.#form.elements)) {
+      if (!element.name) continue;
+      const value = this.#query[element.name] ?? '';
+      if (element instanceof HTMLSelectElement && value && ![...element.options].some((option) => option.value === value)) {
+        element.append(h('option', { value, text: value })); // a shared address may ask for what no clip here has
+      }
+      if (element !== document.activeElement || element.value.trim() !== value) element.value = value;
+    }
+    const sort = /** @type {HTMLSelectElement} */ (byId('sort'));
+    sort.value = SORTS.includes(this.#query.sort) ? this.#query.sort : 'newest';
+    this.#show();
+  }
+
+  #filters() {
+    const { view: _, combo, size, ...rest } = this.#query;
+    const [width, height] = (size ?? '').split('x');
+    return { ...comboFilters(combo), ...rest, ...(height && { width, height }) };
+  }
+
+  /** @param {number} offset @param {number} limit */
+  #load(offset, limit) {
+    return getJSON('/api/search', { ...this.#filters(), offset, limit });
+  }
+
+  // ------------------------------------------------------------ showing
+  async #show() {
+    const view = this.#query.view === 'table' ? 'table' : 'grid';
+    byId('as-grid').setAttribute('aria-pressed', String(view === 'grid'));
+    byId('as-table').setAttribute('aria-pressed', String(view === 'table'));
+    byId('list').dataset.view = view;
+    const table = {
+      rowHeight: 52, columnWidth: null, draw: tableRow,
+      head: () => tableHead(this.#query.sort ?? 'newest', (by) => this.#set({ sort: by === 'newest' ? '' : by })),
+    };
+    if (view !== this.#view || view === 'table') this.#list.reshape(view === 'table' ? table : TILE);
+    this.#view = view;
+    this.#active();
+    await this.#list.reload();
+    this.#count();
+  }
+
+  #count() {
+    const { total } = this.#list;
+    byId('total').textContent = tn('search.total', total, { n: whole(total) });
+    const list = byId('list');
+    list.querySelector('.nothing')?.remove();
+    if (total > 0) return;
+    const filtered = Object.keys(this.#filters()).filter((name) => name !== 'sort').length > 0;
+    list.append(h('div', { class: 'nothing' }, h('p', { class: 'cover-title', text: t(filtered ? 'search.nothing' : 'search.empty') }),
+      h('p', { class: 'muted', text: t(filtered ? 'search.nothing_why' : 'search.empty_why') })));
+  }
+
+  /** The filters in force, each with a way to take it off. */
+  #active() {
+    const shown = Object.entries(this.#query).filter(([name]) => !['sort', 'view'].includes(name));
+    byId('active').replaceChildren(...shown.map(([name, value]) => {
+      const label = name === 'combo' ? comboText(value) : `${hasText(`filter.${name}`) ? t(`filter.${name}`) : name}: ${hasText(`filter.${name}.${value}`) ? t(`filter.${name}.${value}`) : value}`;
+      return h('button', { type: 'button', class: 'chip active-filter', 'aria-label': t('search.remove', { what: label }), on: { click: () => this.#set({ [name]: '' }) } }, h('span', { text: label }), icon('close'));
+    }));
+  }
+
+  /** @param {unknown} error */
+  #failed(error) {
+    if (!(error instanceof ApiError)) throw error;
+    const list = byId('list');
+    list.querySelector('.nothing')?.remove();
+    byId('total').textContent = '';
+    list.append(h('div', { class: 'nothing', role: 'alert' }, h('p', { class: 'cover-title', text: t('search.failed') }), h('p', { class: 'muted', text: error.message }),
+      button({ label: t('retry'), onClick: () => this.#show() })));
+  }
+}
+
+startPage('search').then(async () => {
+  let options = {};
+  try {
+    options = await getJSON('/api/options');
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    console.warn('the values to choose from could not be read:', error.message);
+  }
+  return new SearchPage(options);
+});

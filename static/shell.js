@@ -1,0 +1,183 @@
+/** What every page has: the head with its links, the agent's line, the state of saving, theme and language. */
+import { getJSON } from './api.js';
+import { button, h, icon } from './dom.js';
+import { comboText, duration, fixed, whole } from './format.js';
+import { LANGUAGES, chooseLanguage, initI18n, language, t, tn } from './i18n.js';
+import { Keys } from './keys.js';
+import { live } from './live.js';
+import { outbox } from './outbox.js';
+import { toast } from './toast.js';
+
+const PAGES = [
+  ['review', '/'],
+  ['search', '/search'],
+  ['qa', '/qa'],
+];
+
+export const keys = new Keys();
+
+/**
+ * Builds the head and starts what all pages share.
+ * @param {'review'|'search'|'qa'|'watch'} page
+ * @returns {Promise<{config: Record<string, any>}>}
+ */
+export async function startPage(page) {
+  /** @type {Record<string, any>} */
+  let config = {};
+  const asked = getJSON('/api/config').then(
+    (answer) => (config = answer),
+    (error) => console.warn('the server did not tell its settings:', error.message),
+  );
+  await initI18n(async () => {
+    await asked;
+    return config.lang ?? 'en';
+  });
+  const strip = new AgentStrip();
+  document.body.prepend(
+    h('a', { class: 'skip-link', href: '#main', text: t('shell.skip') }),
+    head(page),
+    strip.element,
+  );
+  keys.add('help', ['?'], () => keys.showHelp());
+  outbox.addEventListener('refused', (event) => {
+    const { action, error } = /** @type {CustomEvent} */ (event).detail;
+    const name = action.body.video_name ?? action.body.combo_key ?? '';
+    toast(t('save.refused', { what: t(`save.kind.${action.kind}`), name, why: error.message }), { kind: 'error' });
+  });
+  live.addEventListener('signin', () => location.reload(), { once: true });
+  outbox.start();
+  live.start();
+  await asked;
+  simulatorBadge(Boolean(config.simulator));
+  live.addEventListener('agent', (event) => simulatorBadge(Boolean(/** @type {CustomEvent} */ (event).detail?.status?.simulator)));
+  if (config.video_dir_found === false) toast(t('shell.no_video_dir'), { kind: 'error' });
+  return { config };
+}
+
+/** Nobody shall take the simulator's clips for a model's. @param {boolean} on */
+function simulatorBadge(on) {
+  const there = document.querySelector('.badge.sim');
+  if (on && !there) document.querySelector('.brand')?.after(h('span', { class: 'badge sim', title: t('shell.simulator_why'), text: t('shell.simulator') }));
+  else if (!on) there?.remove();
+}
+
+/** @param {string} page */
+function head(page) {
+  const links = PAGES.map(([name, href]) => h('a', { href, class: 'nav-link', 'aria-current': name === page && 'page', text: t(`nav.${name}`) }));
+  return h(
+    'header',
+    { class: 'head' },
+    h('a', { class: 'brand', href: '/', 'aria-label': t('shell.home') }, h('img', { src: '/static/favicon.svg', alt: '', width: 24, height: 24 }), h('span', { text: 'EVA' })),
+    h('nav', { class: 'nav', 'aria-label': t('shell.nav') }, ...links),
+    h('span', { class: 'spacer' }),
+    saveState(),
+    languageSwitch(),
+    button({ label: t('shell.theme'), icon: 'theme', iconOnly: true, class: 'quiet', onClick: switchTheme }),
+    button({ label: t('shell.help'), icon: 'help', iconOnly: true, hint: '?', class: 'quiet', onClick: () => keys.showHelp() }),
+  );
+}
+
+function languageSwitch() {
+  const select = /** @type {HTMLSelectElement} */ (
+    h('select', { class: 'select lang', 'aria-label': t('shell.language') }, ...Object.entries(LANGUAGES).map(([code, name]) => h('option', { value: code, text: name })))
+  );
+  select.value = language();
+  select.addEventListener('change', () => chooseLanguage(select.value));
+  return select;
+}
+
+function switchTheme() {
+  const root = document.documentElement;
+  const dark = root.dataset.theme ? root.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
+  root.dataset.theme = dark ? 'light' : 'dark';
+  localStorage.setItem('eva.theme', root.dataset.theme);
+}
+
+/** The pill that says whether everything is saved; pressing it tries again at once. */
+function saveState() {
+  const label = h('span', { class: 'save-text' });
+  const symbol = h('span', { class: 'save-icon' });
+  const pill = h('button', { type: 'button', class: 'save', id: 'save-state', 'aria-live': 'polite', on: { click: () => outbox.retryNow() } }, symbol, label);
+  const show = () => {
+    const { status, waiting, message } = outbox.state;
+    pill.dataset.status = status;
+    symbol.replaceChildren(icon({ saved: 'check', saving: 'cloud' }[status] ?? 'cloud-off'));
+    const texts = {
+      saved: () => t('save.saved'),
+      saving: () => t('save.saving'),
+      offline: () => tn('save.offline', waiting),
+      signin: () => t('save.signin'),
+      trouble: () => tn('save.trouble', waiting),
+    };
+    label.textContent = texts[status]();
+    pill.title = status === 'saved' ? t('save.saved_why') : message || t('save.retry_why');
+  };
+  pill.addEventListener('click', () => {
+    if (outbox.state.status === 'signin') location.reload();
+  });
+  outbox.addEventListener('state', show);
+  show();
+  return pill;
+}
+
+/** One line: what the agent makes, how far, what comes next; and how the review stands. */
+class AgentStrip {
+  #dot = h('span', { class: 'dot' });
+  #text = h('span', { class: 'agent-text' });
+  #bar = h('progress', { class: 'agent-bar', max: 1, value: 0 });
+  #more = h('span', { class: 'agent-more muted' });
+  #stats = h('span', { class: 'agent-stats' });
+  element = h('div', { class: 'strip', id: 'agent' }, this.#dot, this.#text, this.#bar, this.#more, h('span', { class: 'spacer' }), this.#stats);
+
+  constructor() {
+    this.#bar.setAttribute('aria-label', t('agent.progress'));
+    this.#bar.hidden = true;
+    this.#text.textContent = t('agent.asking');
+    live.addEventListener('agent', (event) => this.#agent(/** @type {CustomEvent} */ (event).detail));
+    live.addEventListener('stats', (event) => this.#count(/** @type {CustomEvent} */ (event).detail));
+    live.addEventListener('connection', (event) => {
+      if (!(/** @type {CustomEvent} */ (event).detail)) this.#say('away', t('agent.no_server'));
+    });
+  }
+
+  /** @param {string} mood @param {string} text */
+  #say(mood, text) {
+    this.#dot.dataset.mood = mood;
+    this.#text.textContent = text;
+    this.#text.title = text;
+    this.#more.textContent = '';
+    this.#bar.hidden = true;
+  }
+
+  /** @param {Record<string, any> | null} agent */
+  #agent(agent) {
+    if (!agent?.alive) return this.#say('off', t('agent.off'));
+    const status = agent.status ?? {};
+    const { now, next } = status;
+    const rest = [];
+    if (status.iterations) rest.push(t('agent.of', { i: whole(status.iteration ?? 0), n: whole(status.iterations) }));
+    if (status.eta_seconds) rest.push(t('agent.eta', { time: duration(status.eta_seconds) }));
+    if (next?.combo_key) rest.push(t('agent.next', { combo: comboText(next.combo_key) }));
+    if (typeof status.best_score === 'number') rest.push(t('agent.best', { score: fixed(status.best_score) }));
+    if (now?.combo_key) {
+      this.#say('busy', t('agent.making', { combo: comboText(now.combo_key) }));
+      if (now.steps) {
+        this.#bar.hidden = false;
+        this.#bar.setAttribute('value', String((now.step ?? 0) / now.steps));
+        rest.unshift(t('agent.step', { i: now.step ?? 0, n: now.steps }));
+      }
+    } else {
+      this.#say('idle', status.message || t('agent.idle'));
+    }
+    this.#more.textContent = rest.join('  ·  ');
+    this.#more.title = now?.prompt ?? '';
+    return undefined;
+  }
+
+  /** @param {Record<string, any>} stats */
+  #count(stats) {
+    const parts = [tn('stats.pending', stats.pending_count ?? 0), tn('stats.rated', stats.total_rated ?? 0)];
+    if (stats.avg_rating) parts.push(t('stats.avg', { n: fixed(stats.avg_rating, 1) }));
+    this.#stats.replaceChildren(...parts.map((text) => h('span', { text })));
+  }
+}

@@ -1,0 +1,184 @@
+/**
+ * A list of any length that only ever holds the rows on screen. Rows of one fixed height lie in one or
+ * more columns; what is not loaded yet is asked for page by page, and shown as a quiet placeholder.
+ */
+import { h } from './dom.js';
+
+const PAGE = 100;
+const SPARE = 4; // rows drawn beyond each edge, so that quick scrolling meets no blank
+const PAGES_KEPT = 40;
+
+/**
+ * @template T
+ * @typedef {{rowHeight: number, columnWidth: number | null, draw: (item: T) => HTMLElement, head?: () => HTMLElement}} Shape
+ * `columnWidth` null: one column.
+ */
+
+/** @template T */
+export class VirtualList {
+  #total = 0;
+  /** @type {Map<number, T[] | null>} page number -> items, null while asked for */
+  #pages = new Map();
+  #generation = 0;
+  #columns = 1;
+  /** @type {Map<number, HTMLElement>} */
+  #drawn = new Map();
+  #canvas = h('div', { class: 'vl-canvas' });
+  #headPlace = h('div', { class: 'vl-head' });
+
+  /**
+   * @param {HTMLElement} root the element that scrolls
+   * @param {(offset: number, limit: number) => Promise<{items: T[], total: number}>} load
+   * @param {Shape<T>} shape
+   * @param {(error: unknown) => void} onError
+   */
+  constructor(root, load, shape, onError) {
+    this.root = root;
+    this.load = load;
+    this.shape = shape;
+    this.onError = onError;
+    root.replaceChildren(this.#headPlace, this.#canvas);
+    root.addEventListener('scroll', () => this.#draw(), { passive: true });
+    new ResizeObserver(() => this.#layout()).observe(root);
+  }
+
+  get total() { return this.#total; }
+
+  /** @param {Shape<T>} shape */
+  reshape(shape) {
+    this.shape = shape;
+    this.root.scrollTop = 0;
+    this.#clear();
+    this.#layout();
+  }
+
+  /** Forgets what is loaded and asks again. @param {{keepPlace?: boolean}} [options] @returns {Promise<void>} */
+  async reload(options = {}) {
+    this.#generation += 1;
+    const generation = this.#generation;
+    if (options.keepPlace) {
+      // The old rows stay on screen until the new ones are there: nothing blinks or jumps.
+      const page = Math.floor(this.#firstVisible() / PAGE);
+      const fresh = await this.#ask(page, generation);
+      if (!fresh || generation !== this.#generation) return;
+      this.#pages = new Map([[page, fresh]]);
+      this.#clear();
+      this.#layout();
+      return;
+    }
+    const fresh = await this.#ask(0, generation);
+    if (!fresh || generation !== this.#generation) return;
+    this.#pages = new Map([[0, fresh]]);
+    this.root.scrollTop = 0;
+    this.#clear();
+    this.#layout();
+  }
+
+  /** Draws the rows again from what is loaded. */
+  redraw() {
+    this.#clear();
+    this.#draw();
+  }
+
+  /** @param {(item: T) => void} change applied to every loaded item */
+  patch(change) {
+    for (const page of this.#pages.values()) page?.forEach(change);
+    this.redraw();
+  }
+
+  /** @param {number} page @param {number} generation */
+  async #ask(page, generation) {
+    try {
+      const { items, total } = await this.load(page * PAGE, PAGE);
+      if (generation === this.#generation) this.#total = total;
+      return items;
+    } catch (error) {
+      if (generation === this.#generation) this.onError(error);
+      return null;
+    }
+  }
+
+  #clear() {
+    for (const element of this.#drawn.values()) element.remove();
+    this.#drawn.clear();
+  }
+
+  #layout() {
+    const width = this.#canvas.clientWidth;
+    const columns = this.shape.columnWidth ? Math.max(1, Math.floor(width / this.shape.columnWidth)) : 1;
+    if (columns !== this.#columns) this.#clear();
+    this.#columns = columns;
+    this.#headPlace.replaceChildren(...(this.shape.head ? [this.shape.head()] : []));
+    this.#canvas.style.setProperty('height', `${Math.ceil(this.#total / columns) * this.shape.rowHeight}px`);
+    this.#canvas.style.setProperty('--columns', String(columns));
+    this.#draw();
+  }
+
+  #firstVisible() {
+    return Math.max(0, Math.floor(this.root.scrollTop / this.shape.rowHeight)) * this.#columns;
+  }
+
+  #draw() {
+    const { rowHeight } = this.shape;
+    const rows = Math.ceil(this.root.clientHeight / rowHeight) + SPARE;
+    const from = Math.max(0, this.#firstVisible() - SPARE * this.#columns);
+    const to = Math.min(this.#total, this.#firstVisible() + rows * this.#columns);
+    for (const [i, element] of this.#drawn) {
+      if (i < from || i >= to) {
+        element.remove();
+        this.#drawn.delete(i);
+      }
+    }
+    for (let i = from; i < to; i += 1) {
+      const item = this.#item(i);
+      const there = this.#drawn.get(i);
+      if (there && (item === undefined || !there.classList.contains('vl-wait'))) continue;
+      const element = item === undefined ? h('div', { class: 'vl-wait' }) : this.shape.draw(item);
+      element.classList.add('vl-cell');
+      element.style.setProperty('top', `${Math.floor(i / this.#columns) * rowHeight}px`);
+      element.style.setProperty('height', `${rowHeight}px`);
+      element.style.setProperty('--column', String(i % this.#columns));
+      if (there) there.replaceWith(element);
+      else this.#insert(i, element);
+      this.#drawn.set(i, element);
+    }
+  }
+
+  /** Keeps the document's order that of the list, for the keyboard and for screen readers. */
+  #insert(i, element) {
+    for (let before = i - 1; before >= i - 200 && before >= 0; before -= 1) {
+      const neighbour = this.#drawn.get(before);
+      if (neighbour) {
+        neighbour.after(element);
+        return;
+      }
+    }
+    this.#canvas.prepend(element);
+  }
+
+  /** @param {number} i @returns {T | undefined} */
+  #item(i) {
+    const number = Math.floor(i / PAGE);
+    const page = this.#pages.get(number);
+    if (page === undefined) this.#fetch(number);
+    return page?.[i - number * PAGE];
+  }
+
+  /** @param {number} number */
+  async #fetch(number) {
+    this.#pages.set(number, null);
+    const generation = this.#generation;
+    const items = await this.#ask(number, generation);
+    if (generation !== this.#generation) return;
+    if (!items) {
+      this.#pages.delete(number);
+      return;
+    }
+    this.#pages.set(number, items);
+    for (const old of this.#pages.keys()) {
+      if (this.#pages.size <= PAGES_KEPT) break;
+      if (Math.abs(old - number) > PAGES_KEPT / 4) this.#pages.delete(old);
+    }
+    this.#draw();
+  }
+}

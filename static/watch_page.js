@@ -1,0 +1,188 @@
+/** One clip with everything that is known about it. */
+import { ApiError, getJSON, watchUrl } from './api.js';
+import { ban } from './ban_wrapper.js';
+import { badges, poster } from './clip_card.js';
+import { comboTable, longText, siblingsUrl } from './combo_view.js';
+import { button, byId, clicksKeepFocus, debounce, h } from './dom.js';
+import { comboFilters, comboOf, comboText, fixed, moment, short, splitName } from './format.js';
+import { hasText, t } from './i18n.js';
+import { live } from './live.js';
+import { outbox } from './outbox.js';
+import { Player } from './player.js';
+import { RatingForm } from './rating_form.js';
+import { scoreList } from './scores.js';
+import { keys, startPage } from './shell.js';
+import { toast } from './toast.js';
+
+const ACTIONS_READ = 500;
+const SIBLINGS = 12;
+const EDIT_PAUSE_MS = 700;
+
+class WatchPage {
+  name = new URLSearchParams(location.search).get('name') ?? '';
+  player = new Player(byId('player'));
+  form = new RatingForm();
+  /** @type {string | null} */
+  #key = null;
+  /** @type {Record<string, any> | null} what is saved or on its way */
+  #rating = null;
+  /** @type {string[]} */
+  #done = [];
+  #shown = false;
+
+  constructor() {
+    byId('marks-row').append(this.form.marks);
+    const { reference, dims, defects, note } = this.form.parts;
+    byId('defects').append(defects);
+    byId('dims').append(dims);
+    byId('note').append(note);
+    this.form.addEventListener('rate', (event) => this.rate(/** @type {CustomEvent} */ (event).detail));
+    const saveSoon = debounce(() => this.#rating && this.rate(this.#rating.overall_quality), EDIT_PAUSE_MS);
+    this.form.addEventListener('edit', saveSoon);
+    this.form.bindKeys();
+    this.player.bindKeys();
+    keys.add('unusable', ['x'], () => this.rate(1, ['unusable']), 'queue');
+    keys.add('ban', ['b'], () => this.ban(), 'queue');
+    keys.add('undo', ['Backspace', 'Ctrl+z'], () => this.undo(), 'queue');
+    byId('actions').append(
+      reference,
+      button({ label: t('action.unusable'), icon: 'trash', hint: keys.hint('unusable'), onClick: () => this.rate(1, ['unusable']) }),
+      button({ label: t('action.ban'), icon: 'ban', hint: keys.hint('ban'), class: 'act-ban', attrs: { id: 'act-ban' }, onClick: () => this.ban() }),
+      button({ label: t('action.undo'), icon: 'undo', hint: keys.hint('undo'), attrs: { id: 'act-undo', disabled: true }, onClick: () => this.undo() }),
+    );
+    clicksKeepFocus(byId('main'));
+    const again = debounce(() => this.load(), 300);
+    live.addEventListener('changes', (event) => {
+      const mine = /** @type {CustomEvent} */ (event).detail.some((/** @type {any} */ change) => change.name === this.name || change.kind === 'undo' || (change.key && change.key === this.#key));
+      if (mine) again();
+    });
+    live.addEventListener('reset', again);
+    outbox.addEventListener('ack', again);
+  }
+
+  async load() {
+    if (!this.name) {
+      this.#missing(t('watch.no_name'), t('watch.no_name_why'));
+      return;
+    }
+    try {
+      const answer = await getJSON('/api/video_details', { name: this.name });
+      this.#show(answer);
+      await Promise.all([this.#history(), this.#siblings()]);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      if (error.status === 404) this.#missing(t('watch.unknown'), t('watch.unknown_why', { name: this.name }));
+      else if (!this.#shown) this.#missing(t('watch.failed'), error.message, button({ label: t('retry'), onClick: () => this.load() }));
+    }
+  }
+
+  /** @param {string} title @param {string} text @param {...Node} controls */
+  #missing(title, text, ...controls) {
+    byId('main').classList.add('empty');
+    this.form.show('', null);
+    this.player.message(title, text, ...controls, h('a', { class: 'btn', href: '/search', text: t('review.to_search') }));
+  }
+
+  /** @param {Record<string, any>} answer */
+  #show(answer) {
+    const { folder, file } = splitName(this.name);
+    document.title = `${file} · EVA`;
+    const details = answer.details ?? {};
+    const params = details.params ?? {};
+    const metrics = details.metrics ?? details.auto_metrics ?? {};
+    this.#key = answer.combo_key ?? details.combo_key ?? comboOf(params);
+    const saved = answer.manual_rating?.rating ?? answer.manual_rating ?? null;
+    const waiting = outbox.waiting().some((action) => action.body.video_name === this.name || action.kind === 'undo');
+    byId('clip-name').replaceChildren(h('span', { class: 'muted', text: folder }), h('span', { text: file }));
+    if (!waiting) this.#rating = saved;
+    byId('clip-badges').replaceChildren(...badges(/** @type {any} */ ({
+      manual_overall: this.#rating?.overall_quality ?? null, reference: Boolean(this.#rating?.is_reference), banned: Boolean(answer.banned_by || this.#rating?.banned),
+    })));
+    byId('combo').replaceChildren(
+      comboTable(this.#key, { seed: details.seed ?? params.seed, seconds: details.seconds ?? params.seconds, score: typeof details.score === 'number' ? fixed(details.score) : null, made: details.timestamp ? moment(details.timestamp) : null }),
+      h('p', { class: 'row wrap links' }, h('a', { href: siblingsUrl(this.#key), text: t('review.siblings') }), h('a', { href: `/qa?name=${encodeURIComponent(this.name)}`, text: t('review.wider_ban') })),
+    );
+    byId('prompt').replaceChildren(longText(details.prompt ?? '', t('review.no_prompt')));
+    byId('negative').replaceChildren(longText(details.negative_prompt ?? '', t('watch.no_negative')));
+    byId('scores').replaceChildren(scoreList(metrics));
+    byId('raw').textContent = JSON.stringify(answer, null, 2);
+    if (!this.#shown) {
+      this.#shown = true;
+      this.form.show(this.name, this.#rating);
+      if (answer.exists === false) this.player.message(t('clip.gone'), t('watch.gone_why'));
+      else this.player.show({ name: this.name, fps: params.fps });
+    } else if (!waiting && !document.activeElement?.matches('textarea')) this.form.show(this.name, this.#rating);
+  }
+
+  async #history() {
+    const answer = await getJSON('/api/actions', { limit: ACTIONS_READ });
+    const mine = answer.filter((/** @type {any} */ action) => action.name === this.name || action.left === this.name || action.right === this.name);
+    byId('history').replaceChildren(...mine.map((/** @type {any} */ action) => h('li', {}, h('span', { class: 'muted', text: moment(action.ts) }), h('span', { text: actionText(action) }))));
+    if (!mine.length) byId('history').append(h('li', { class: 'muted', text: t('watch.no_history') }));
+  }
+
+  async #siblings() {
+    const box = byId('siblings');
+    if (!this.#key) {
+      box.replaceChildren(h('li', { class: 'muted', text: t('combo.unknown') }));
+      return;
+    }
+    const { items, total } = await getJSON('/api/search', { ...comboFilters(this.#key), limit: SIBLINGS + 1 });
+    const others = items.filter((/** @type {any} */ clip) => clip.name !== this.name && (clip.combo_key ?? comboOf(clip.params)) === this.#key).slice(0, SIBLINGS);
+    box.replaceChildren(...others.map((/** @type {any} */ clip) => h('li', {}, h('a', { href: watchUrl(clip.name), title: clip.name }, poster(clip.name, clip.exists),
+      h('span', { class: 'tile-name', text: splitName(clip.name).file })), h('span', { class: 'badges' }, ...badges(clip)))));
+    if (!others.length) box.append(h('li', { class: 'muted', text: t('watch.no_siblings') }));
+    else if (total > SIBLINGS + 1) box.append(h('li', {}, h('a', { href: siblingsUrl(this.#key), text: t('watch.all_siblings', { n: total }) })));
+  }
+
+  // ------------------------------------------------------------ acting
+  /** @param {number} mark @param {string[]} [defects] */
+  rate(mark, defects = []) {
+    if (!this.#shown) return;
+    const rating = this.form.ratingWith(mark);
+    if (defects.length) rating.defects = [...new Set([...(rating.defects ?? []), ...defects])];
+    this.#did(outbox.add('rate', { video_name: this.name, rating }).id);
+    this.#rating = rating;
+    RatingForm.forget(this.name);
+    if (document.activeElement?.matches('textarea')) this.form.mark(mark);
+    else this.form.show(this.name, rating);
+    byId('last').textContent = t('watch.said', { n: mark });
+  }
+
+  async ban() {
+    if (!this.#shown) return;
+    const action = await ban({ name: this.name, label: this.#key ?? undefined }, { onUndo: () => { this.#done = this.#done.filter((id) => id !== action?.id); } });
+    if (action) this.#did(action.id);
+  }
+
+  undo() {
+    const id = this.#done.pop();
+    byId('act-undo').toggleAttribute('disabled', this.#done.length === 0);
+    if (!id) return;
+    outbox.undo(id);
+    RatingForm.forget(this.name);
+    toast(t('watch.said_undo'));
+    if (!outbox.waiting().length) this.load(); // it had not been sent: nothing will be acknowledged
+  }
+
+  /** @param {string} id */
+  #did(id) {
+    this.#done.push(id);
+    byId('act-undo').removeAttribute('disabled');
+  }
+}
+
+/** One line for an action. @param {Record<string, any>} action */
+function actionText(action) {
+  const kind = action.type ?? '';
+  const mark = action.rating?.overall_quality;
+  const label = hasText(`did.${kind}`) ? t(`did.${kind}`) : kind;
+  const parts = [label];
+  if (kind === 'rating') parts[0] = mark === undefined || mark === null ? t('did.unrated') : t('did.rating', { n: short(mark) });
+  if (action.key) parts.push(comboText(action.key));
+  if (action.reason) parts.push(action.reason);
+  if (action.undone) parts.push(t('did.undone'));
+  return parts.join(' · ');
+}
+
+startPage('watch').then(() => new WatchPage().load());
