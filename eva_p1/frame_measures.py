@@ -151,7 +151,7 @@ def edge_width(energies: list[EdgeEnergy], scales: tuple[float, float]) -> float
     lines and texture finer than a step, at most ``MAX_WIDTH``. After J. Elder and S. Zucker, "Local scale control for edge
     detection and blur estimation", PAMI 20(7), 1998, and S. Zhuo and T. Sim, "Defocus map estimation from a single image",
     Pattern Recognition 44(9), 2011, with the energy of the whole cross-section in place of its peak. Contrast cancels;
-    noise was taken off before.
+    noise was taken off before. Wide edges (sigma above 3) are cut at the rim and come out up to 15 % narrower.
     """
     fine = sum(energy.fine for energy in energies)
     coarse = sum(energy.coarse for energy in energies)
