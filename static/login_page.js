@@ -6,7 +6,9 @@ import { initI18n, t } from './i18n.js';
 const form = /** @type {HTMLFormElement} */ (byId('login-form'));
 const token = /** @type {HTMLInputElement} */ (byId('token'));
 const next = /** @type {HTMLInputElement} */ (byId('next'));
-next.value = new URLSearchParams(location.search).get('next') ?? '/';
+const query = new URLSearchParams(location.search);
+// any page without the token shows this form under its own address, and goes on there
+next.value = query.get('next') ?? (location.pathname === '/login' || query.has('token') ? '/' : location.pathname + location.search);
 
 form.addEventListener('submit', async (event) => {
   event.preventDefault();
