@@ -80,7 +80,7 @@ def _node_sentence(error: Mapping[str, Any], node_class: str, info: ObjectInfo) 
     config = extra.get("input_config")
     spec = parse_input(name, config, True) if isinstance(config, list) else None
     if kind == "value_not_in_list":
-        options = list(spec.options) if spec and spec.options is not None else options_of(info(node_class), node_class, name)
+        options = list(spec.options) if spec and spec.options is not None else options_of({node_class: info(node_class)}, node_class, name)
         if options is None:
             return f"{name} is {value!r}, which the server does not offer."
         return not_in_list_sentence(name, value, options)

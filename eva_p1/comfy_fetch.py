@@ -41,7 +41,8 @@ def fetch_output(http: ComfyHttp, output: OutputFile, dest: Path, sleep: Callabl
     except OSError as error:
         raise ClipError(f"{dest} cannot be written: {error.strerror or error}") from error
     finally:
-        part.unlink(missing_ok=True)
+        if part.parent.is_dir():
+            part.unlink(missing_ok=True)
     return dest
 
 

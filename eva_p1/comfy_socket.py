@@ -94,7 +94,8 @@ class Listener:
                 log.info("the WebSocket to %s was cut: %s", self._address.shown, error or type(error).__name__)
             finally:
                 self.connected.clear()
-                socket.close()
+                socket.close(timeout=1)
+                socket.shutdown()  # close() leaves the file descriptor open where the server closed first
             if not self._closing.is_set():
                 self._tell_all("_lost")
                 self._closing.wait(backoff(0))
@@ -106,7 +107,8 @@ class Listener:
             "suppress_origin": True,
         }
         if self._address.on_loopback:
-            options["http_no_proxy"] = ["*"]
+            # A proxy of the environment must not capture loopback; the library heeds the exception only beside a proxy of our own.
+            options |= {"http_proxy_host": self._address.host, "http_proxy_port": 1, "http_no_proxy": ["*"]}
         socket = self._connect(self._address.websocket(self._client_id), **options)
         socket.send(HELLO)
         socket.settimeout(RECV_SLICE)
@@ -143,6 +145,9 @@ class Listener:
             return
         if not isinstance(data, dict):
             return  # custom nodes send what they like under their own types
+        if kind == "status":
+            self._tell_all("status")  # the queue changed, for whom is not said
+            return
         prompt_id = data.get("prompt_id")
         if kind == "execution_start":
             self._current = prompt_id

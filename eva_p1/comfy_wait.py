@@ -145,6 +145,8 @@ class Waiter:
             return True
         if kind == "_connected":
             return True  # what was said while nobody listened is gone: ask
+        if kind == "status":
+            return self._started_at is None  # a waiting prompt may have moved up, or been deleted
         if kind == "execution_start":
             self._begin()
         elif kind == "execution_cached":
