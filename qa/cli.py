@@ -1,0 +1,226 @@
+"""The agent's command line: ``python -m qa.cli`` and ``run_agent_qa.py`` share this :func:`main`.
+
+Heavy modules are imported once the arguments are known to be right, and what the first prompt does not need only while it renders: an idle
+GPU costs money from the first second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import random
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from eva_env_base import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    PROJECT_DIR,
+    Settings,
+    UsageError,
+    add_setting_flags,
+    resolve_settings,
+    run_door,
+    setup_logging,
+)
+
+log = logging.getLogger("eva.cli")
+
+DEFAULT_WORKFLOW = PROJECT_DIR / "video_wan2_2_14B_t2v.json"
+AGENT_SETTINGS = ("root", "video_dir", "state_dir", "models_dir", "api", "openrouter_key")
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+PATIENCE = 3.0  # seconds a server may be silent before the agent says so and waits with backoff
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="run_agent_qa.py", description="Generates clips with ComfyUI, scores them, and learns which settings are good."
+    )
+    run = parser.add_argument_group("the run")
+    add = run.add_argument
+    add("--workflow", type=Path, metavar="FILE", help=f"text-to-video workflow, API or UI format (default: {DEFAULT_WORKFLOW.name})")
+    add("--iterations", type=int, default=0, metavar="N", help="end after N finished or failed tries (default 0: until stopped)")
+    add("--seconds", type=float, metavar="S", help="length of a clip (default 5)")
+    add("--seed", type=int, metavar="N", help="make the same choices, prompts and noise seeds again")
+    add("--space", type=Path, metavar="FILE", help="search space (JSON) in place of the built-in one")
+    add("--pack", metavar="NAME", help="prompt pack to draw prompts from: a name that ships, or a file")
+    add("--reference-only", action="store_true", help="try only the combos of the reference file")
+    add("--reference-file", type=Path, metavar="FILE", help="the reference file (default: reference_params.json in the state folder)")
+    add("--max-failures", type=int, default=5, metavar="N", help="failures in a row until a server rests; 0: never (default 5)")
+    add("--job-timeout", type=float, default=7200.0, metavar="S", help="interrupt a longer prompt; 0: never (default 7200)")
+    judge = parser.add_argument_group("judging")
+    judge.add_argument("--use-enhanced-analysis", action="store_true", help="add the deep analysis to the score")
+    judge.add_argument("--train-improved", action="store_true", help="train the taste model on the ratings first, and use it")
+    ways = parser.add_argument_group("instead of a run").add_mutually_exclusive_group()
+    ways.add_argument("--status", action="store_true", help="print what was learned and what is going on")
+    ways.add_argument("--doctor", action="store_true", help="check servers, workflow, folders and Python, and say what to mend")
+    parser.add_argument("--log-level", default="INFO", choices=LOG_LEVELS, help="how much main.log holds (default INFO)")
+    add_setting_flags(parser, *AGENT_SETTINGS)
+    return parser
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Raises :class:`UsageError` naming the flag whose value is wrong."""
+    if args.iterations < 0:
+        raise UsageError(f"--iterations {args.iterations}: give 0 (until stopped) or more")
+    if args.seconds is not None and not 0.1 <= args.seconds <= 120:
+        raise UsageError(f"--seconds {args.seconds:g}: a clip is 0.1 to 120 s long")
+    if args.max_failures < 0:
+        raise UsageError(f"--max-failures {args.max_failures}: give 0 (never stop) or more")
+    if args.job_timeout < 0:
+        raise UsageError(f"--job-timeout {args.job_timeout:g}: give 0 (never) or more seconds")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    settings = resolve_settings(args)
+    if args.print_settings:
+        print(settings.describe())
+        return EXIT_OK
+    check_arguments(args)
+    if args.status:
+        from qa.status import describe
+
+        setup_logging("WARNING")
+        print(describe(settings.state_dir, load_space(args.space) if args.space else None))
+        return EXIT_OK
+    if args.doctor:
+        from eva_p2.cli_patch import run_doctor
+
+        setup_logging("ERROR")
+        return run_doctor(settings, args.workflow or DEFAULT_WORKFLOW, space=load_space(args.space))
+    return run_agent(args, settings)
+
+
+def load_space(path: Path | None) -> Any:
+    """The search space of a file, or the built-in one."""
+    from eva_p1.search_space import SearchSpace, default_space
+
+    try:
+        return SearchSpace.load(path) if path is not None else default_space()
+    except ValueError as error:
+        raise UsageError(f"--space: {error}") from error
+
+
+def workflow_loader(path: Path) -> Any:
+    """The graph of an API-format file, or a function from a server's nodes to it for a UI-format file.
+
+    Read once now, so that a missing or malformed file is reported before anything else happens.
+    """
+    from eva_p1.workflow import is_ui_format, load_workflow, read_json
+
+    data = read_json(path)
+    if isinstance(data, dict) and is_ui_format(data):
+        return lambda object_info: load_workflow(path, object_info)
+    return load_workflow(path)
+
+
+def run_agent(args: argparse.Namespace, settings: Settings) -> int:
+    """Builds the agent from the settings and runs it; the exit code."""
+    from eva_p1.agent_types import AgentOptions
+    from eva_p2.enhanced_logger import FOLDER, AnalysisJournal, close_channels, open_channels
+    from eva_state.store import StateStore
+    from qa.display import DisplayHandler, make_display
+    from qa.patches import REFERENCE_NAME, qa_policies
+
+    space = load_space(args.space)
+    workflow = workflow_loader(args.workflow or DEFAULT_WORKFLOW)
+    reference = None
+    if args.reference_only or args.reference_file is not None:
+        reference = args.reference_file or settings.state_dir / REFERENCE_NAME
+    policies = qa_policies(reference)
+    options = AgentOptions(max_failures=args.max_failures, job_timeout=args.job_timeout or None)
+    if args.seconds is not None:
+        options = AgentOptions(seconds=args.seconds, max_failures=args.max_failures, job_timeout=args.job_timeout or None)
+    make_folder(settings.video_dir, "--video-dir")
+    with ExitStack() as stack:
+        logs = settings.state_dir / FOLDER
+        store = stack.enter_context(StateStore(settings.state_dir, role="agent", video_dir=settings.video_dir))
+        setup_logging(args.log_level, logs / "main.log", console=False)
+        stack.callback(close_channels, open_channels(logs))
+        journal = AnalysisJournal(logs)
+        stack.callback(journal.close)
+        display = make_display()
+        logging.getLogger().addHandler(DisplayHandler(display))
+        agent = build_agent(args, settings, store, space, workflow, policies, options, journal)
+        for client in agent.clients:
+            stack.callback(client.close)
+        display.attach(agent)
+        with interruptible(agent) as interrupted:
+            with display:
+                stats = agent.search_v4(args.iterations)
+            display.end(stats)
+        setup_logging("WARNING")
+    return EXIT_INTERRUPTED if interrupted.is_set() else EXIT_OK
+
+
+def build_agent(
+    args: argparse.Namespace, settings: Settings, store: Any, space: Any, workflow: Any, policies: list[Any], options: Any, journal: Any
+) -> Any:
+    """The merged agent with everything it needs, from the command line."""
+    from eva_p1.content_policy import check
+    from eva_p1.prompt_generator import PromptGenerator
+
+    from eva_p1.comfy_client import ComfyClient
+    from eva_p1.multi_bandit import MultiDimensionalBandit
+    from eva_p2.merged_agent import EnhancedVideoAgentV4Merged
+    from qa.judges import LazyAnalyzer, deep_judge, taste_judge
+
+    return EnhancedVideoAgentV4Merged(
+        [ComfyClient(url, patience=PATIENCE) for url in settings.api],
+        store,
+        MultiDimensionalBandit(space=space, seed=args.seed),
+        LazyAnalyzer(),
+        PromptGenerator(seed=args.seed, pack=args.pack),
+        workflow,
+        space=space,
+        video_dir=settings.video_dir,
+        state_dir=settings.state_dir,
+        policies=policies,
+        options=options,
+        check_text=check,
+        rng=random.Random(args.seed),
+        deep=deep_judge(settings) if args.use_enhanced_analysis else None,
+        taste=taste_judge(settings, store) if args.train_improved else None,
+        journal=journal,
+    )
+
+
+def make_folder(path: Path, flag: str) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be made ({error.strerror or error}); name another folder with {flag}") from error
+
+
+@contextmanager
+def interruptible(agent: Any) -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM: the first stops the agent in order, the second ends the process at once (the journal is safe at any instant)."""
+    interrupted = threading.Event()
+
+    def handle(number: int, _frame: Any) -> None:
+        if interrupted.is_set():
+            os._exit(EXIT_INTERRUPTED)
+        interrupted.set()
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        # In a thread: a handler runs between two bytecodes of the main thread, which may hold a lock that stopping needs.
+        threading.Thread(target=agent.stop, args=(f"{name}; once more ends it at once",), name="eva-stop", daemon=True).start()
+
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield interrupted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(run_door(main))

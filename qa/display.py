@@ -1,0 +1,266 @@
+"""What the agent shows in the terminal: a live panel on a tty, plain timestamped lines anywhere else.
+
+Both are fed by the agent's hooks (a line for every try and message) and by the board's snapshot (what is rendering now). Nothing is wider
+than 80 columns but long messages, which wrap.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from eva_p1.agent_hooks import AgentControl, AgentHooks
+from eva_p1.agent_types import FailedTry, ScoredClip
+
+HEARTBEAT = 60.0  # plain mode: a line a minute tells that a long prompt is still rendering
+REFRESH = 4  # panel redraws a second: steps of a sampler rarely come faster
+SHOWN_METRICS = ("blur", "exposure", "blockiness", "flicker", "deep_quality", "taste")
+INDENT = " " * 10
+
+
+def duration(seconds: float | None) -> str:
+    """A duration for a person: ``42 s``, ``3 min 05 s``, ``2 h 14 min``; a dash where it is not known."""
+    if seconds is None:
+        return "–"
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def minutes(value: float) -> str:
+    return f"{value:.1f} GPU min" if value < 600 else f"{value / 60:.1f} GPU h"
+
+
+def metric_line(metrics: dict[str, Any]) -> str:
+    """``blur 0.81  exposure 0.77 ...``; what was not measured is left out."""
+    return "  ".join(f"{name} {metrics[name]:.2f}" for name in SHOWN_METRICS if isinstance(metrics.get(name), (int, float)))
+
+
+def counter(tries: int, total: int | None) -> str:
+    return f"{tries}/{total}" if total else str(tries)
+
+
+def summary(stats: dict[str, Any]) -> list[str]:
+    """Lines at the end of a run."""
+    best = "no clip scored yet" if stats["best_score"] is None else f"best {stats['best_score']:.3f}  {stats['best_combo']}"
+    lines = [f"{stats['scored']} scored, {stats['failed']} failed, {minutes(stats['gpu_minutes'])}", best]
+    bet = stats.get("recommend")
+    if bet:
+        key = f"{bet['sampler']}|{bet['scheduler']}|{bet['fps']}|{bet['cfg_scale']}|{bet['steps']}|{bet['width']}x{bet['height']}"
+        lines.append(f"bet  {bet['mean']:.3f} ± {bet['sd']:.3f}  {key}")
+    return lines
+
+
+class PlainDisplay(AgentHooks):
+    """One or two lines a try on a stream, with the time in front; a heartbeat while a long prompt renders."""
+
+    name = "display"
+
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.time, heartbeat: float = HEARTBEAT):
+        self._stream = stream or sys.stdout
+        self._clock, self._heartbeat = clock, heartbeat
+        self._board: Any = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="eva-display", daemon=True)
+        self._lock = threading.Lock()
+
+    def attach(self, agent: Any) -> None:
+        self._board = agent.board
+        agent.hooks.add(self)
+
+    def __enter__(self) -> PlainDisplay:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        self._thread.join(timeout=2.0)
+
+    def line(self, text: str, style: str = "") -> None:
+        stamp = time.strftime("%H:%M:%S", time.localtime(self._clock()))
+        with self._lock:
+            self._stream.write(f"{stamp}  {text}\n")
+            self._stream.flush()
+
+    def end(self, stats: dict[str, Any]) -> None:
+        for text in summary(stats):
+            self.line(text)
+
+    def on_message(self, text: str) -> None:
+        self.line(text)
+
+    def on_scored(self, agent: AgentControl, result: ScoredClip) -> None:
+        snapshot = self._board.snapshot()
+        best = "new best" if result.is_best else f"best {snapshot['best_score']:.3f}"
+        self.line(f"{counter(result.tries, snapshot['iterations'])}  score {result.analysis.score:.3f} ({best})  {result.job.combo_key}")
+        self.line(f"  {metric_line(result.analysis.metrics)}  {result.video}")
+        self.line(f"  {minutes(snapshot['gpu_minutes'])}, {duration(snapshot['eta_seconds'])} to go")
+
+    def on_failed(self, agent: AgentControl, failure: FailedTry) -> None:
+        snapshot = self._board.snapshot()
+        self.line(f"{counter(failure.tries, snapshot['iterations'])}  FAILED ({failure.kind})  {failure.job.combo_key}: {failure.reason}")
+
+    def _beat(self) -> None:
+        while not self._stop.wait(self._heartbeat):
+            for row in self._board.snapshot()["servers"]:
+                now = row["now"]
+                if now:
+                    step = f" {now['step']}/{now['steps']}" if now["steps"] else ""
+                    left = f", about {duration(now['seconds_left'])} left" if now["seconds_left"] is not None else ""
+                    self.line(f"rendering {now['combo_key']}: {now['node'] or 'starting'}{step}, {duration(now['seconds'])}{left}")
+
+
+class RichDisplay(PlainDisplay):
+    """A panel that stays at the bottom, with the tries scrolling above it."""
+
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.time):
+        super().__init__(stream, clock)
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(file=self._stream, highlight=False)
+        self._live = Live(get_renderable=self.render, console=self._console, refresh_per_second=REFRESH, transient=True)
+
+    def __enter__(self) -> RichDisplay:
+        self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._live.stop()
+
+    def line(self, text: str, style: str = "") -> None:
+        from rich.text import Text
+
+        stamp = time.strftime("%H:%M:%S", time.localtime(self._clock()))
+        self._console.print(Text.assemble((f"{stamp}  ", "dim"), (text, style)), soft_wrap=False)
+
+    def on_message(self, text: str) -> None:
+        self.line(text, "yellow" if "waiting for" in text or "SIMULATOR" in text else "cyan")
+
+    def on_scored(self, agent: AgentControl, result: ScoredClip) -> None:
+        from rich.text import Text
+
+        snapshot = self._board.snapshot()
+        stamp = time.strftime("%H:%M:%S", time.localtime(self._clock()))
+        score = result.analysis.score
+        head = Text.assemble(
+            (f"{stamp}  ", "dim"),
+            (f"{counter(result.tries, snapshot['iterations']):>7}  ", "bold"),
+            (f"{score:.3f}{'★' if result.is_best else ' '} ", f"bold {score_style(score)}"),
+            (result.job.combo_key, ""),
+        )
+        self._console.print(head, overflow="fold")
+        detail = Text(INDENT, style="dim")
+        for name in SHOWN_METRICS:
+            value = result.analysis.metrics.get(name)
+            if isinstance(value, (int, float)):
+                detail.append(f"{name} ").append(f"{value:.2f}  ", style=f"not dim {score_style(value)}")
+        self._console.print(detail, overflow="fold")
+
+    def on_failed(self, agent: AgentControl, failure: FailedTry) -> None:
+        snapshot = self._board.snapshot()
+        self.line(f"{counter(failure.tries, snapshot['iterations']):>7}  {failure.kind}  {failure.job.combo_key}", "bold red")
+        self._console.print(f"{INDENT}{failure.reason}", style="red", markup=False)
+
+    # ------------------------------------------------------------ the panel
+    def render(self) -> Any:
+        """The panel, from the board's snapshot."""
+        from rich.console import Group
+        from rich.rule import Rule
+        from rich.text import Text
+
+        if self._board is None:
+            return Text("")
+        snapshot = self._board.snapshot()
+        parts: list[Any] = [Rule(style="dim"), self._headline(snapshot)]
+        several = len(snapshot["servers"]) > 1
+        for row in snapshot["servers"]:
+            parts += self._server(row, several)
+        return Group(*parts)
+
+    def _headline(self, snapshot: dict[str, Any]) -> Any:
+        from rich.text import Text
+
+        text = Text(overflow="ellipsis", no_wrap=True)
+        if snapshot["simulator"]:
+            text.append(" SIMULATOR ", style="black on yellow").append("  ")
+        text.append(counter(snapshot["iteration"], snapshot["iterations"]), style="bold").append(" tries")
+        if snapshot["best_score"] is not None:
+            text.append("  best ").append(f"{snapshot['best_score']:.3f}", style=f"bold {score_style(snapshot['best_score'])}")
+        if snapshot["failed"]:
+            text.append(f"  {snapshot['failed']} failed", style="red")
+        text.append(f"  {minutes(snapshot['gpu_minutes'])}")
+        if snapshot["eta_seconds"] is not None:
+            text.append("  ").append(duration(snapshot["eta_seconds"]), style="bold").append(" to go")
+        if snapshot["state"] not in ("running", "starting"):
+            text.append(f"  {snapshot['state'].replace('_', ' ')}", style="yellow")
+        return text
+
+    def _server(self, row: dict[str, Any], several: bool) -> list[Any]:
+        from rich.text import Text
+
+        lines: list[Any] = []
+        if several or row["message"]:
+            style = "yellow" if row["message"] else "dim"
+            lines.append(Text(f"{row['api']}  {row['message']}", style=style, overflow="ellipsis", no_wrap=True))
+        now = row["now"]
+        if now:
+            lines.append(Text.assemble(("▸ ", "green"), (now["combo_key"], "bold"), overflow="ellipsis", no_wrap=True))
+            lines.append(self._progress(now))
+        for waiting in row["waiting"][:1]:
+            lines.append(Text.assemble(("  next  ", "dim"), (waiting["combo_key"], "dim"), overflow="ellipsis", no_wrap=True))
+        return lines
+
+    def _progress(self, now: dict[str, Any]) -> Any:
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        steps = now["steps"] or 0
+        node = now["node"] or "starting"
+        grid = Table.grid(padding=(0, 1))
+        grid.add_column(width=26, no_wrap=True, overflow="ellipsis")
+        grid.add_column(width=24)
+        grid.add_column(no_wrap=True, overflow="ellipsis")
+        known = now["seconds_left"] is not None
+        total = now["seconds"] + now["seconds_left"] if known else 0
+        bar = ProgressBar(total=total or 1, completed=now["seconds"] if known else 0)
+        if steps:
+            bar = ProgressBar(total=steps, completed=now["step"] or 0)
+        count = f"{now['step']}/{steps}  " if steps else ""
+        left = f", ~{duration(now['seconds_left'])} left" if known else ""
+        grid.add_row(Text(f"  {node}"), bar, Text(f"{count}{duration(now['seconds'])}{left}"))
+        return grid
+
+
+def score_style(score: float) -> str:
+    """Colour of a score; the limits are those of the autoban rules (0.45 and 0.55) and what people call good."""
+    return "red" if score < 0.45 else "yellow" if score < 0.55 else "green" if score < 0.8 else "bright_green"
+
+
+class DisplayHandler(logging.Handler):
+    """Shows warnings of other modules among the display's lines, so that they do not tear the panel."""
+
+    def __init__(self, display: PlainDisplay, level: int = logging.WARNING):
+        super().__init__(level)
+        self._display = display
+        self.addFilter(lambda record: record.name != "eva.agent")  # the agent's own words come through on_message
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._display.line(f"{record.levelname.lower()}: {record.getMessage()}", "yellow" if record.levelno < logging.ERROR else "red")
+        except (OSError, ValueError):
+            self.handleError(record)
+
+
+def make_display(stream: TextIO | None = None) -> PlainDisplay:
+    """The display that suits the stream."""
+    stream = stream or sys.stdout
+    return RichDisplay(stream) if stream.isatty() else PlainDisplay(stream)
