@@ -44,7 +44,7 @@ class Damage:
         return self._freeze_at + (held - self._freeze_at) * max(0.0, 1 - level) ** 1.4
 
     def apply(self, frame: Picture, index: int) -> Picture:
-        """The damaged frame; ``frame`` is not changed."""
+        """The damaged frame, a copy; ``frame`` is not changed."""
         levels = self.levels
         out: Any = frame
         if levels.blur > VISIBLE:
@@ -59,7 +59,7 @@ class Damage:
             out = self._block(out)
         if levels.broken > VISIBLE:
             out = self._shatter(out, index)
-        return np.ascontiguousarray(out, np.uint8)
+        return np.array(out, np.uint8) if out is frame else np.ascontiguousarray(out, np.uint8)
 
     # ------------------------------------------------------------------ colour
     def _colour_table(self) -> NDArray[np.uint8] | None:
@@ -77,7 +77,7 @@ class Damage:
         grey = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         strength = (1 + 1.9 * burn) * (1 - 0.72 * wash)
         coloured = cv2.addWeighted(picture, strength, grey, 1 - strength, 0)
-        return cv2.LUT(coloured, self._table)
+        return coloured if self._table is None else cv2.LUT(coloured, self._table)
 
     # ------------------------------------------------------------------ grain
     def _grain_pool(self) -> NDArray[np.int8]:
@@ -85,8 +85,8 @@ class Damage:
         height, width = self.height + 48, self.width + 48
         luma = self._rng.standard_normal((height, width, 1)).astype(np.float32)
         chroma = self._rng.standard_normal((height // 2 + 1, width // 2 + 1, 3)).astype(np.float32)
-        chroma = cv2.resize(chroma, (width, height), interpolation=cv2.INTER_LINEAR)
-        return np.clip((luma * 0.9 + chroma * 0.5) * 40, -127, 127).astype(np.int8)
+        wide: Any = cv2.resize(chroma, (width, height), interpolation=cv2.INTER_LINEAR)
+        return np.clip((luma * 0.9 + wide * 0.5) * 40, -127, 127).astype(np.int8)
 
     def _crop(self) -> NDArray[np.int16]:
         assert self._grain is not None
@@ -111,7 +111,7 @@ class Damage:
     def _block(self, picture: Any) -> Any:
         """Real quantisation of 8x8 blocks: JPEG there and back, at half size when it is bad, so that blocks grow."""
         level = self.levels.blockiness
-        quality = round(42 * (1 - level) ** 1.6) + 3
+        quality = round(26 * (1 - level) ** 1.6) + 3
         source = picture
         if level > 0.55:
             source = cv2.resize(picture, (max(8, self.width // 2), max(8, self.height // 2)), interpolation=cv2.INTER_AREA)
@@ -119,10 +119,10 @@ class Damage:
         ok, data = cv2.imencode(".jpg", source, [cv2.IMWRITE_JPEG_QUALITY, quality])
         if not ok:
             raise RuntimeError(f"OpenCV could not code a picture of {source.shape} as JPEG")
-        again = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        again: Any = cv2.imdecode(data, cv2.IMREAD_COLOR)
         if again.shape[:2] != (self.height, self.width):
             again = cv2.resize(again, (self.width, self.height), interpolation=cv2.INTER_NEAREST)
-        share = min(1.0, 0.45 + level)
+        share = min(1.0, 0.6 + level)
         return cv2.addWeighted(again, share, picture, 1 - share, 0)
 
     # ------------------------------------------------------------------ broken decoder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 import time
 import traceback
@@ -13,16 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from eva_sim import graph
 from eva_sim.clip_params import clip_spec
 from eva_sim.faults import Fault, FaultPlan
 from eva_sim.hub import Hub
 from eva_sim.jobs import Job, JobQueue, Result
-from eva_sim.outputs import OutsideOutput, describe, expand_prefix, next_name, spoil
-from eva_sim.render import ClipSpec, PreviewMaker, RenderCancelled, render_clip, still_picture
-from eva_sim.surface import QualitySurface
+from eva_sim.outputs import Folders, OutsideOutput, describe
+from eva_sim.render import ClipSpec, PreviewMaker, RenderCancelled, render_clip
+from eva_sim.saving import VIDEO_SAVERS, clip_of, save_image, save_video
+from eva_sim.surface import QualitySurface, quality_of
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +28,6 @@ OOM_TIP = (
     "This error means you ran out of memory on your GPU.\n\n"
     "TIPS: If the workflow worked before you might have accidentally set the batch_size to a large number."
 )
-VIDEO_SAVERS, IMAGE_SAVERS = ("SaveVideo", "VHS_VideoCombine"), ("SaveImage", "PreviewImage")
 
 
 class Interrupted(Exception):
@@ -47,19 +44,6 @@ class Pace:
 
     speed: float = 1.0
     job_seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Where files go; all absolute and resolved."""
-
-    output: Path
-    temp: Path
-    input: Path
-
-    def of(self, kind: str) -> Path | None:
-        """The folder of a ``type`` in ``/view``."""
-        return {"output": self.output, "temp": self.temp, "input": self.input}.get(kind)
 
 
 @dataclass
@@ -200,25 +184,12 @@ class _Run:
             self.scale *= self.faults["slow"].options["factor"]
         self.all_steps = max(1, sum(works[node].steps for node in todo if node in works))
 
-    def _spec(self, node_id: str) -> ClipSpec | None:
-        """The clip a save node writes, or ``None`` for a node that saves none."""
-        node = self.job.prompt[node_id]
-        source = node["inputs"].get("video") or node["inputs"].get("images")
-        if node["class_type"] not in (*VIDEO_SAVERS, *IMAGE_SAVERS) or not isinstance(source, list) or source[0] not in self.outcomes:
-            return None
-        found = self.outcomes[source[0]]
-        if found.error is not None:
-            return None
-        value = found.outputs[source[1]]
-        images, fps = (value.images, value.fps) if isinstance(value, graph.Video) else (value, node["inputs"].get("frame_rate", 16))
-        return clip_spec(self.o.surface, images, float(fps))
-
     def _start_renders(self, todo: list[str]) -> None:
         """Clips depend on the graph alone, so they are rendered while the steps are 'sampled'."""
         for node_id in todo:
             if self.job.prompt[node_id]["class_type"] not in VIDEO_SAVERS:
                 continue
-            spec = self._spec(node_id)
+            spec = clip_of(self.job.prompt[node_id], self.outcomes, self.o.surface)
             if spec is None:
                 continue
             future: Future[Path] = Future()
@@ -228,7 +199,7 @@ class _Run:
     def _render(self, node_id: str, spec: ClipSpec, future: Future[Path]) -> None:
         pnginfo = self.job.extra_data.get("extra_pnginfo")
         metadata = {"prompt": self.job.prompt, **(pnginfo if isinstance(pnginfo, dict) else {})}
-        path = self.o.folders.temp / f"render-{self.job.counter}-{abs(hash(node_id))}.mp4"
+        path = self.o.folders.temp / f"render-{self.job.counter}-{self.order.index(node_id)}.mp4"
         try:
             log.info("prompt %s: %s", self.job.prompt_id, describe(spec))
             future.set_result(render_clip(spec, path, metadata, cancelled=self.abandoned.is_set))
@@ -335,46 +306,30 @@ class _Run:
                 self.o.go_down(fault.options["down"])
                 self.o.queue.forget_everything()
                 self.o.cache.clear()
-                self.o.faults.jobs += 0
                 raise Forgotten
 
     # ------------------------------------------------------------------ files
     def _save(self, node_id: str) -> dict[str, Any] | None:
-        kind = self.job.prompt[node_id]["class_type"]
-        if kind in VIDEO_SAVERS:
-            return self._save_video(node_id, kind)
-        if kind in IMAGE_SAVERS:
-            return self._save_image(node_id, kind)
-        return None
-
-    def _save_video(self, node_id: str, kind: str) -> dict[str, Any] | None:
-        inputs = self.job.prompt[node_id]["inputs"]
-        spec = self._spec(node_id)
-        assert spec is not None
-        temporary = kind == "VHS_VideoCombine" and not inputs.get("save_output", True)
-        folder = self.o.folders.temp if temporary else self.o.folders.output
-        ending = ".mp4" if kind == "VHS_VideoCombine" else "_.mp4"
-        path, name, subfolder = next_name(folder, expand_prefix(inputs["filename_prefix"], spec.width, spec.height), ending)
-        rendered = self._rendered(node_id)
-        nothing = self.faults.get("no_output")
-        if nothing is not None:
-            rendered.unlink()
-            if nothing.options["mode"] == "empty":
-                return None
-        else:
-            part = path.with_name(f".{name}.part")
-            shutil.copyfile(rendered, part)
-            rendered.unlink()
-            if "bad_output" in self.faults:
-                spoil(part, self.faults["bad_output"].options["mode"])
-            part.replace(path)
-        truth = {**spec.defects.as_dict()}
-        self.o.made[self.job.prompt_id] = {"file": f"{subfolder}/{name}" if subfolder else name, "defects": truth}
-        place = {"filename": name, "subfolder": subfolder, "type": "temp" if temporary else "output"}
-        if kind == "VHS_VideoCombine":
-            more = {"format": inputs["format"], "frame_rate": inputs["frame_rate"], "workflow": name[:-4] + ".png", "fullpath": str(path)}
-            return {"gifs": [{**place, **more}]}
-        return {"images": [place], "animated": [True]}
+        """What the node shows: ``None`` for one that saves nothing."""
+        node = self.job.prompt[node_id]
+        spec = clip_of(node, self.outcomes, self.o.surface)
+        if spec is None:
+            return None
+        prefix = node["inputs"].get("filename_prefix", "")
+        if isinstance(prefix, list):
+            prefix = self.outcomes[prefix[0]].outputs[prefix[1]]
+        if node["class_type"] not in VIDEO_SAVERS:
+            return save_image(node, spec, self.o.folders, str(prefix))
+        saved = save_video(node, spec, self._rendered(node_id), self.o.folders, self.faults, str(prefix))
+        if saved is None:
+            return None
+        self.o.made[self.job.prompt_id] = {
+            "simulator": True,
+            "file": saved[0],
+            "quality": quality_of(spec.defects),
+            "defects": spec.defects.as_dict(),
+        }
+        return saved[1]
 
     def _rendered(self, node_id: str) -> Path:
         """Waits for the clip, still ready to be interrupted."""
@@ -383,21 +338,6 @@ class _Run:
             if self.o.queue.interrupt.wait(0.005):
                 raise Forgotten if self.o.queue.stopped else Interrupted
         return future.result()
-
-    def _save_image(self, node_id: str, kind: str) -> dict[str, Any]:
-        spec = self._spec(node_id)
-        assert spec is not None
-        temporary = kind == "PreviewImage"
-        folder = self.o.folders.temp if temporary else self.o.folders.output
-        prefix = (
-            "ComfyUI_temp" if temporary else expand_prefix(self.job.prompt[node_id]["inputs"]["filename_prefix"], spec.width, spec.height)
-        )
-        path, name, subfolder = next_name(folder, prefix, "_.png")
-        ok, data = cv2.imencode(".png", cv2.cvtColor(still_picture(spec), cv2.COLOR_RGB2BGR))
-        if not ok:
-            raise OSError(f"could not code {name}")
-        path.write_bytes(data.tobytes())
-        return {"images": [{"filename": name, "subfolder": subfolder, "type": "temp" if temporary else "output"}]}
 
     # ------------------------------------------------------------------ the end
     def _report(self, node_id: str, error: Exception) -> None:

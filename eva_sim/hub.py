@@ -33,6 +33,7 @@ class Hub:
     def __init__(self, queue_remaining: Callable[[], int]):
         self._queue_remaining = queue_remaining
         self._sockets: dict[str, web.WebSocketResponse] = {}
+        self._transports: dict[str, asyncio.Transport | None] = {}
         self._flags: dict[str, dict[str, Any]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._outgoing: asyncio.Queue[tuple[str | bytes, str | None]] = asyncio.Queue()
@@ -98,9 +99,7 @@ class Hub:
                     log.debug("a socket is gone: %s", error)
 
     def _abort(self) -> None:
-        for socket in list(self._sockets.values()):
-            request = getattr(socket, "_req", None)  # aiohttp offers no public way to cut a socket without a handshake
-            transport = request.transport if request is not None else None
+        for transport in self._transports.values():
             if transport is not None:
                 transport.abort()
         self._sockets.clear()
@@ -115,6 +114,8 @@ class Hub:
         socket = web.WebSocketResponse(max_msg_size=0, timeout=1.0)
         await socket.prepare(request)
         client = request.query.get("clientId") or uuid.uuid4().hex
+        self._transports[client] = request.transport
+        self._flags[client] = {}
         self._sockets[client] = socket  # the same id again takes the place of the older socket
         log.debug("client %s connected", client)
         status = {"status": {"exec_info": {"queue_remaining": self._queue_remaining()}}, "sid": client}
@@ -132,6 +133,7 @@ class Hub:
         finally:
             if self._sockets.get(client) is socket:
                 del self._sockets[client]
+                self._transports.pop(client, None)
                 self._flags.pop(client, None)
         return socket
 

@@ -23,7 +23,9 @@ def _waiting(job: Job, status: str) -> dict[str, Any]:
 def _ended(prompt_id: str, entry: dict[str, Any]) -> dict[str, Any]:
     number, _, _, extra_data, _ = entry["prompt"]
     messages = dict(entry["status"]["messages"])
-    end = next((messages[kind] for kind in ("execution_success", "execution_error", "execution_interrupted") if kind in messages), {})
+    end: dict[str, Any] = next(
+        (messages[kind] for kind in ("execution_success", "execution_error", "execution_interrupted") if kind in messages), {}
+    )
     files = [
         (node, kind, one) for node, ui in entry["outputs"].items() for kind, items in ui.items() if kind != "animated" for one in items
     ]

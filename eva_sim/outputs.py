@@ -5,9 +5,23 @@ from __future__ import annotations
 import os
 import re
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from eva_sim.render import ClipSpec
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where files go; all absolute and resolved."""
+
+    output: Path
+    temp: Path
+    input: Path
+
+    def of(self, kind: str) -> Path | None:
+        """The folder of a ``type`` in ``/view``."""
+        return {"output": self.output, "temp": self.temp, "input": self.input}.get(kind)
 
 
 class OutsideOutput(Exception):

@@ -76,7 +76,7 @@ def _stamp(width: int, height: int) -> tuple[int, int, NDArray[np.float32]] | No
         return None
     mask = np.zeros((h + 4, w + 4), np.uint8)
     cv2.putText(mask, "SIM", (2, h + 1), cv2.FONT_HERSHEY_SIMPLEX, scale, 255, 1, cv2.LINE_AA)
-    cover = (mask.astype(np.float32) / 255 * 0.4)[..., None]
+    cover: NDArray[np.float32] = (mask.astype(np.float32) * np.float32(0.4 / 255))[..., None]
     return width - w - 6, height - h - 6, cover
 
 

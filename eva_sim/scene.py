@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -214,9 +215,9 @@ class Scene:
         below = rows - line[None, :]
         texture = _fractal(rng, height, width, cells // 3, 5, stretch=5.0 if water else 1.4)
         fine = rng.standard_normal((height // 2 + 1, width // 2 + 1)).astype(np.float32)
-        fine = cv2.resize(fine, (width, height), interpolation=cv2.INTER_LINEAR)
+        coarse: Any = cv2.resize(fine, (width, height), interpolation=cv2.INTER_LINEAR)
         depth = np.clip(below / (height * 0.45), 0, 1)
-        light = 1.04 + 0.12 * texture + 0.05 * fine - 0.16 * depth if not water else 1.0 + 0.17 * texture + 0.03 * fine - 0.1 * depth
+        light = 1.04 + 0.12 * texture + 0.05 * coarse - 0.16 * depth if not water else 1.0 + 0.17 * texture + 0.03 * coarse - 0.1 * depth
         picture = _shade(colour, light.astype(np.float32)) + self._tone
         if water:
             glint = np.clip(texture - 1.1, 0, 1.5)[..., None] * np.asarray((120, 122, 112), np.float32)

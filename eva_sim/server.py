@@ -17,11 +17,12 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from eva_env_base import EvaError, UsageError
-from eva_sim.execution import Executor, Folders, Pace
+from eva_sim.execution import Executor, Pace
 from eva_sim.faults import Fault, FaultPlan
 from eva_sim.hub import Hub
 from eva_sim.jobs import JobQueue
 from eva_sim.node_table import object_info
+from eva_sim.outputs import Folders
 from eva_sim.routes import add_routes
 from eva_sim.surface import QualitySurface
 

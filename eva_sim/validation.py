@@ -184,8 +184,8 @@ def validate_prompt(prompt: Prompt, table: Table, image_exists: Callable[[str], 
             entry["dependent_outputs"].append(output)
     if good:
         return Verdict(True, None, good, node_errors)
-    error = top_error("prompt_outputs_failed_validation", "Prompt outputs failed validation", "\n".join(failed_details))
-    return Verdict(False, error, [], node_errors)
+    refusal = top_error("prompt_outputs_failed_validation", "Prompt outputs failed validation", "\n".join(failed_details))
+    return Verdict(False, refusal, [], node_errors)
 
 
 def links(node: Any) -> list[str]:
