@@ -29,29 +29,29 @@ def rating_item(record: Record) -> dict[str, Any]:
     return {**data.get("extra", {}), "rating": data["rating"], "timestamp": stamp, "rated_at": data.get("rated_at") or local_time(stamp)}
 
 
-def entry_of(clip: Clip) -> dict[str, Any]:
-    """The clip's history entry as it was recorded; empty without one."""
-    return (None if clip.entry is None else entry_in(clip.entry.data)) or {}
+def entry_of(record: Record) -> dict[str, Any]:
+    """The history entry as it was recorded."""
+    return entry_in(record.data) or {}
 
 
-def history_item(clip: Clip) -> dict[str, Any]:
+def history_item(entry: Record, rating: Record | None) -> dict[str, Any]:
     """An item of knowledge.json's history, with the person's rating where there is one."""
-    found = entry_of(clip)
-    if clip.rating is not None:
-        item = rating_item(clip.rating)
+    found = entry_of(entry)
+    if rating is not None:
+        item = rating_item(rating)
         found["manual_rating"], found["manual_rated_at"] = item["rating"], item["rated_at"]
     return found
 
 
-def queue_item(clip: Clip, override: dict[str, Any] | None) -> dict[str, Any]:
+def queue_item(name: str, entry: Record | None, override: dict[str, Any] | None) -> dict[str, Any]:
     """An item of review_queue.json. ``override`` holds what another tool changed in it."""
-    item: dict[str, Any] = {"video_id": clip.name}
-    if clip.entry is not None:
-        found = entry_of(clip)
+    item: dict[str, Any] = {"video_id": name}
+    if entry is not None:
+        found = entry_of(entry)
         item |= {
-            "original_path": found.get("video_path") or clip.name,
+            "original_path": found.get("video_path") or name,
             "thumbnail_path": None,
-            "generated_at": found.get("timestamp", clip.entry.ts),
+            "generated_at": found.get("timestamp", entry.ts),
             "auto_metrics": found.get("metrics") or {},
             "prompt": found.get("prompt", ""),
             "params": found.get("params") or {},
@@ -71,7 +71,7 @@ def _priority(score: Any) -> float:
 
 
 def queue_override(model: Model, name: str) -> dict[str, Any] | None:
-    record = model.imports.get((QUEUE, f"item/{name}"))
+    record = model.imports.get((QUEUE, "item"), {}).get(name)
     return None if record is None else record.data["value"]
 
 
@@ -87,64 +87,49 @@ def queue_list(clip: Clip, override: dict[str, Any] | None) -> str | None:
     return wanted if wanted in QUEUE_LISTS else "pending"
 
 
-def extras(model: Model, view: str) -> dict[str, Any]:
-    """Top-level keys of a view that EVA does not know and keeps."""
-    return {
-        key[6:]: value
-        for (where, key), record in model.imports.items()
-        if where == view and key.startswith("extra/") and (value := record.data["value"]) is not None
-    }
+def imported(model: Model, view: str, kind: str) -> dict[str, Any]:
+    """What was taken in from a file and is not taken away since: ``{name: value}``."""
+    found = model.imports.get((view, kind), {})
+    return {name: value for name, record in found.items() if (value := record.data["value"]) is not None}
 
 
 def base_stats(model: Model) -> dict[str, dict[str, Any]]:
     """Combo statistics beyond what the history accounts for (from legacy files and hand edits)."""
-    return {
-        key[5:]: value
-        for (where, key), record in model.imports.items()
-        if where == BANDIT and key.startswith("base/") and (value := record.data["value"]) is not None
-    }
+    return imported(model, BANDIT, "base")
 
 
 def base_pulls(model: Model) -> int:
-    record = model.imports.get((BANDIT, "t"))
-    return 0 if record is None else record.data["value"]
+    return imported(model, BANDIT, "t").get("", 0)
 
 
-def bandit_document(model: Model) -> dict[str, Any]:
-    stats = model.combo_stats(base_stats(model))
+def bandit_head(model: Model, stats: dict[str, tuple[float, float]]) -> dict[str, Any]:
+    """bandit_state.json without ``combo_stats``; ``stats`` holds (N, S) by key."""
     return {
-        "combo_stats": stats,
         "t": base_pulls(model) + model.pulls,
         "banned_combos": list(model.banned),
         "arms": list(stats),
-        "N": {key: item["N"] for key, item in stats.items()},
-        "S": {key: item["S"] for key, item in stats.items()},
-        **extras(model, BANDIT),
+        "N": {key: item[0] for key, item in stats.items()},
+        "S": {key: item[1] for key, item in stats.items()},
+        **imported(model, BANDIT, "extra"),
     }
 
 
 def knowledge_head(model: Model) -> dict[str, Any]:
     """knowledge.json without its history."""
     head: dict[str, Any] = {"best_score": 0.0, "best_params": None, "best_combo": None}
-    override = model.imports.get((KNOWLEDGE, "best"))
     best = model.best()
     # A best that a file brought along stands until a clip beats it.
-    if override is not None:
-        head |= override.data["value"]
+    head |= imported(model, KNOWLEDGE, "best").get("", {})
     if best is not None and best[0] > (head["best_score"] or 0.0):
-        found = entry_of(model.clips[best[1]])
+        entry = model.clips[best[1]].entry
+        found = {} if entry is None else entry_of(entry)
         head = {"best_score": best[0], "best_params": found.get("params"), "best_combo": found.get("combo")}
-    return head | extras(model, KNOWLEDGE)
+    return head | imported(model, KNOWLEDGE, "extra")
 
 
 def ban_records(model: Model) -> list[dict[str, Any]]:
     """Items of ban_history.json, oldest first: those a file brought along, then every ban and unban."""
-    old = [
-        value
-        for (view, key), record in model.imports.items()
-        if view == BANS and key.startswith("record/") and (value := record.data["value"]) is not None
-    ]
-    return old + [ban_record(record) for record in model.actions if record.type in ("ban", "unban")]
+    return [*imported(model, BANS, "record").values(), *map(ban_record, model.bans_made)]
 
 
 def ban_record(record: Record) -> dict[str, Any]:
@@ -168,19 +153,21 @@ def document(model: Model, view: str) -> Any:
     """The whole content of a view, without :data:`APPLIED_KEY`."""
     clips = model.clips.values()
     if view == RATINGS:
-        return {clip.name: rating_item(clip.rating) for clip in clips if clip.rating is not None}
+        found = {clip.name: rating_item(clip.rating) for clip in clips if clip.rating is not None}
+        return imported(model, RATINGS, "extra") | found
     if view == BANDIT:
-        return bandit_document(model)
+        stats = model.combo_stats(base_stats(model))
+        return {"combo_stats": stats} | bandit_head(model, {key: (item["N"], item["S"]) for key, item in stats.items()})
     if view == KNOWLEDGE:
-        return knowledge_head(model) | {"history": [history_item(clip) for clip in clips if clip.entry is not None]}
+        return knowledge_head(model) | {"history": [history_item(clip.entry, clip.rating) for clip in clips if clip.entry is not None]}
     if view == QUEUE:
         lists: dict[str, list[Any]] = {name: [] for name in QUEUE_LISTS}
         for clip in clips:
             override = queue_override(model, clip.name)
             where = queue_list(clip, override)
             if where is not None:
-                lists[where].append(queue_item(clip, override))
-        return extras(model, QUEUE) | lists
+                lists[where].append(queue_item(clip.name, clip.entry, override))
+        return imported(model, QUEUE, "extra") | lists
     if view == BANS:
         return ban_records(model)
     raise ValueError(f"no view is called {view!r}")

@@ -75,8 +75,9 @@ def read_lines(path: Path, offset: int = 0) -> Iterator[tuple[int, list[bytes]]]
 class Follower:
     """Reads a journal from where it last stopped. A line without its newline means "not yet"."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *, quiet: bool = False):
         self.folder = folder
+        self._quiet = quiet
         self.problems: list[Problem] = []
         self.last_seq = 0
         self._segment: Path | None = None
@@ -142,7 +143,8 @@ class Follower:
         assert self._segment is not None
         problem = Problem(self._segment, offset, message)
         self.problems.append(problem)
-        log.warning("%s", problem)
+        if not self._quiet:
+            log.warning("%s", problem)
 
 
 class Rewound(Exception):

@@ -37,7 +37,6 @@ from eva_state.registers import (
 log = logging.getLogger(__name__)
 ACTIONS = frozenset({"rating", "ban", "unban", "compare", "undo"})
 UNDOABLE = frozenset({"rating", "ban", "unban", "compare"})
-HISTORY = "history/"  # key prefix of `import` records that set (or, with null, take away) a history entry
 
 
 class Model:
@@ -58,13 +57,14 @@ class Model:
         self.submitted: dict[str, Record] = {}
         self.finished: set[str] = set()  # prompt ids with a generated or failed record
         self.failed: dict[str, Record] = {}
-        self.imports: dict[tuple[str, str], Record] = {}
+        self.imports: dict[tuple[str, str], dict[str, Record]] = {}  # (view, kind) -> name -> the record that holds
+        self.bans_made: list[Record] = []  # bans and unbans, sorted by order
         self.space: Record | None = None
         self.dirty: set[tuple[str, str]] = set()  # (what, key) changed since the publisher last looked
         self._undone: set[str] = set()
         self._undo_of: dict[str, Record] = {}
         self._ban_log: dict[str, Log] = {}
-        self._import_log: dict[tuple[str, str], Log] = {}
+        self._import_log: dict[tuple[str, str, str], Log] = {}
         self._best: tuple[float, str] | None = None
         self._best_stale = False
 
@@ -117,6 +117,7 @@ class Model:
 
     def _on_ban(self, record: Record, data: dict[str, Any]) -> Effect:
         key, name = data["key"], data.get("name")
+        insort(self.bans_made, record, key=ORDER)
         self._ban_log[key] = added(self._ban_log.get(key), record)
         self._refresh_ban(key)
         if name is not None and data.get("rating") is not None:
@@ -175,18 +176,20 @@ class Model:
         return Effect("space")
 
     def _on_import(self, record: Record, data: dict[str, Any]) -> Effect:
-        view, key = data["view"], data["key"]
-        if key.startswith(HISTORY):
-            clip = self._clip(key.removeprefix(HISTORY))
+        view, (kind, _, name) = data["view"], data["key"].partition("/")
+        if kind == "history":
+            clip = self._clip(name)
             clip.entry_log = added(clip.entry_log, record)
             self._refresh_entry(clip, record, data)
             return Effect("import", clip.name, clip.combo)
-        found = self._import_log[view, key] = added(self._import_log.get((view, key)), record)
+        found = self._import_log[view, kind, name] = added(self._import_log.get((view, kind, name)), record)
         holds = newest(found)
-        assert holds is not None
-        self.imports[view, key] = holds
-        self.dirty.add((view, key))
-        return Effect("import", None, key)
+        assert holds is not None  # imports cannot be undone
+        self.imports.setdefault((view, kind), {})[name] = holds
+        if kind == "item":
+            self._clip(name)  # a queued clip without history is a clip all the same
+        self.dirty.add({"item": ("entry", name), "base": ("combo", name), "record": ("ban", "")}.get(kind, ("head", view)))
+        return Effect("import", name if kind == "item" else None, record.id)
 
     # ------------------------------------------------------------ registers
     def _finish(self, prompt_id: str | None) -> None:
@@ -282,14 +285,17 @@ class Model:
 
     def combo_stats(self, base: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """``{key: {"N", "S", "scores"}}``: ``base`` (what a legacy file held beyond its history) plus every clip's reward."""
-        out: dict[str, dict[str, Any]] = {}
-        for key in sorted(base.keys() | self.combos.keys()):
-            clips, legacy = self.combos.get(key, {}), base.get(key) or {}
-            rewards = [clip.reward or 0.0 for clip in sorted(clips.values(), key=by_time)]
-            count = legacy.get("N", 0) + len(clips)
-            if count > 0:
-                out[key] = {"N": count, "S": math.fsum([legacy.get("S", 0.0), *rewards]), "scores": [*legacy.get("scores", ()), *rewards]}
-        return out
+        found = ((key, self.combo_stat(key, base.get(key))) for key in sorted(base.keys() | self.combos.keys()))
+        return {key: stat for key, stat in found if stat is not None}
+
+    def combo_stat(self, key: str, base: dict[str, Any] | None) -> dict[str, Any] | None:
+        """One item of :meth:`combo_stats`; None when nothing is known of the combo."""
+        clips, base = self.combos.get(key, {}), base or {}
+        rewards = [clip.reward or 0.0 for clip in sorted(clips.values(), key=by_time)]
+        count = base.get("N", 0) + len(clips)
+        if count <= 0:
+            return None
+        return {"N": count, "S": math.fsum([base.get("S", 0.0), *rewards]), "scores": [*base.get("scores", ()), *rewards]}
 
     def best(self) -> tuple[float, str] | None:
         """(reward, clip) of the best clip."""

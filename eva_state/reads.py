@@ -33,7 +33,7 @@ class StoreReads:
         """The clip's history entry, ``manual_rating`` included where a person rated it."""
         with self._lock:
             clip = self._model.clips.get(name)
-            return None if clip is None or clip.entry is None else documents.history_item(clip)
+            return None if clip is None or clip.entry is None else documents.history_item(clip.entry, clip.rating)
 
     def ratings(self) -> dict[str, dict[str, Any]]:
         """Every rated clip's item, by name."""

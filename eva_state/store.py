@@ -119,7 +119,7 @@ class StateStore(StoreReads):
                 segment_bytes=self._segment_bytes,
             )
             self.problems += self._writer.problems
-            self._publisher = Publisher(self, self._files, self._publish_interval)
+            self._publisher = Publisher(self, self._files, self._publish_interval, self._clock)
             self._publisher.start()
         thread = threading.Thread(target=self._follow, name=f"eva-state-follow-{self.role}", daemon=True)
         self._threads.append(thread)
@@ -364,10 +364,15 @@ class StateStore(StoreReads):
     def _now(self) -> str:
         return documents.local_time(self._clock())
 
-    def flush(self) -> None:
-        """Publishes the views now, if this process is the one that publishes."""
-        if self._publisher is not None:
-            self._publisher.flush()
+    def flush(self) -> bool:
+        """Takes in hand edits and publishes the views now. False when another process publishes, or the disk refuses."""
+        return self._publisher is not None and self._publisher.flush()
+
+    def report(self, path: Path, message: str, kept: Path | None = None) -> None:
+        """Notes a problem found in the state folder: logged, and listed in ``problems``."""
+        problem = Problem(path, 0, message, kept)
+        self.problems.append(problem)
+        log.warning("%s", problem)
 
 
 __all__ = ["Change", "Done", "Observation", "StateStore"]

@@ -1,34 +1,70 @@
-"""Publishes the views; first, plain form: every view whole."""
+"""Publishes the views: off the request path, coalesced, whole or not at all.
+
+One process publishes at a time (``journal/locks/publish.lock``); the other takes over when it ends or dies. A new
+version is written to a unique temporary file, fsynced, noted in ``journal/published.json`` and renamed over the
+old one; then the folder is fsynced. The note tells afterwards whether a file is as EVA left it (same inode, size and
+modification time) and which records it contains; what differs was written by somebody else and is taken in
+(``hand_edits``).
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from eva_state import documents
+from eva_env_base import StateError
+from eva_state import documents, hand_edits
 from eva_state.files import Files
 from eva_state.guard import Guard
+from eva_state.layouts import ViewSet
 
 if TYPE_CHECKING:
     from eva_state.store import StateStore
 
 log = logging.getLogger(__name__)
+MAX_LAG_SECONDS = 2.0  # the contract's; the interval is kept below half of it
+_KEEP_OPEN = os.name != "nt"  # Windows renames no open file: there every version is encoded whole
+GRACE_SECONDS = 1.0  # a file that cannot be parsed may still be being written this long after its last change
+Stamp = tuple[int, int, int]  # inode, size, modification time in ns: all three stay when nobody touches the file
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    return (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 class Publisher:
-    def __init__(self, store: StateStore, files: Files, interval: float):
+    """Owns the view files while it holds the publish lock."""
+
+    def __init__(self, store: StateStore, files: Files, interval: float, clock: Callable[[], float]):
         self._store = store
+        self._dir = store.state_dir
+        self._note_path = store.state_dir / "journal" / "published.json"
         self._files = files
-        self._interval = interval
-        self._guard = Guard(store.state_dir / "journal" / "locks", "publish")
+        self._interval = min(interval, MAX_LAG_SECONDS / 2)
+        self._clock = clock
+        self._guard = Guard(store.state_dir / "journal" / "locks", "publish", clock=clock)
+        self._views = ViewSet(lambda: store._model, store._lock)
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._published: dict[str, int] | None = None
+        self._rebuild = True
+        self._fds: dict[str, int] = {}  # the published files, open to copy from
+        self._stamps: dict[str, Stamp] = {}
+        self._applied: dict[str, dict[str, int]] = {}  # what each published file contains
+        self._failed = ""
         self._thread = threading.Thread(target=self._run, name="eva-state-publish", daemon=True)
 
+    # ------------------------------------------------------------ life
     def start(self) -> None:
+        """Takes in legacy files and hand edits at once, then publishes in the background."""
+        with self._lock:
+            while self._acquire() and self._take_in_edits():
+                time.sleep(GRACE_SECONDS / 10)  # a file is broken or half written: time tells which
         self._thread.start()
 
     def _run(self) -> None:
@@ -36,30 +72,197 @@ class Publisher:
             self.flush()
             self._stop.wait(self._interval)
 
-    def model_replaced(self) -> None:
-        self._published = None
-
-    def flush(self) -> None:
-        with self._lock:
-            if not self._guard.held and not self._guard.try_acquire():
-                return
-            with self._store._lock:
-                model = self._store._model
-                applied = dict(model.applied)
-                if applied == self._published:
-                    return
-                found = {view: json.dumps(documents.document(model, view), ensure_ascii=False, indent=1) for view in documents.VIEWS}
-            try:
-                for view, body in found.items():
-                    self._files.write_file(self._store.state_dir / view, body.encode())
-            except OSError as error:
-                log.error("%s: the views cannot be written now: %s", self._store.state_dir, error)
-                return
-            self._published = applied
-
     def close(self) -> None:
+        """Brings the views up to date (if this process publishes) and gives the lock back."""
         self._stop.set()
-        if self._thread.is_alive():
+        if self._thread.ident is not None:
             self._thread.join()
         self.flush()
-        self._guard.release()
+        with self._lock:
+            for view in list(self._fds):
+                self._forget(view)
+            self._guard.release()
+
+    def model_replaced(self) -> None:
+        """The store read everything anew."""
+        self._rebuild = True
+
+    @property
+    def publishing(self) -> bool:
+        return self._guard.held
+
+    def _acquire(self) -> bool:
+        if self._guard.held:
+            return True
+        if not self._guard.try_acquire():
+            return False
+        self._rebuild = True
+        self._stamps, self._applied = {}, {}
+        return True
+
+    # ------------------------------------------------------------ publishing
+    def flush(self) -> bool:
+        """Takes in hand edits and publishes what changed. False when another process publishes or the disk refuses."""
+        with self._lock:
+            try:
+                if not self._acquire():
+                    return False
+                waiting = self._take_in_edits()
+                self._publish(waiting)
+            except (OSError, StateError) as error:
+                if str(error) != self._failed:
+                    log.error("%s: the views cannot be brought up to date now: %s", self._dir, error)
+                self._failed = str(error)
+                return False
+            if self._failed:
+                log.info("%s: the views are up to date again", self._dir)
+                self._failed = ""
+            return True
+
+    def _publish(self, waiting: set[str]) -> None:
+        if self._rebuild:
+            self._rebuild = False
+            for view in list(self._fds):
+                self._forget(view)
+            self._views.rebuild()
+            with self._store._lock:
+                applied = dict(self._store._model.applied)
+            # A file that is as it was left and contains every record needs no new version.
+            self._views.due -= {view for view in documents.VIEWS if self._intact(view) and self._applied.get(view) == applied}
+        applied = self._views.take_changes()
+        due = [view for view in documents.VIEWS if (view in self._views.due or not (self._dir / view).exists()) and view not in waiting]
+        if not due:
+            return
+        fds: dict[str, int] = {}
+        ready: list[tuple[str, Path, int, Stamp, Callable[[], None]]] = []
+        try:
+            for view in due:
+                ready.append(self._write(view, applied))
+                fds[view] = ready[-1][2]
+            self._note({view: stamp for view, _, _, stamp, _ in ready}, applied)
+            for view, temporary, fd, stamp, done in ready:
+                if not self._unchanged(view):
+                    continue  # somebody wrote it since: theirs is taken in first, ours follows at the next round
+                if _KEEP_OPEN:
+                    self._forget(view)
+                    self._fds[view] = os.dup(fd)
+                else:
+                    os.close(fds.pop(view))
+                self._files.replace(temporary, self._dir / view)
+                self._stamps[view], self._applied[view] = stamp, applied
+                self._views.due.discard(view)
+                done()
+            self._files.fsync_dir(self._dir)
+        finally:
+            for fd in fds.values():
+                os.close(fd)
+            for _, temporary, _, _, _ in ready:
+                self._files.unlink(temporary)
+
+    def _write(self, view: str, applied: dict[str, int]) -> tuple[str, Path, int, Stamp, Callable[[], None]]:
+        old = self._fds.get(view)
+        if old is not None and stamp_of(os.fstat(old))[1:] != self._stamps[view][1:]:
+            self._views.layouts[view].forget()  # written in place by somebody else: nothing to copy from
+            old = None
+        temporary = self._dir / f".{view}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+        fd = self._files.open_new(temporary)
+        try:
+            done = self._views.layouts[view].write(self._views.parts(view, applied), old, fd, self._files)
+            self._files.fsync(fd)
+            stamp = stamp_of(os.fstat(fd))
+        except BaseException:
+            os.close(fd)
+            self._files.unlink(temporary)
+            raise
+        return view, temporary, fd, stamp, done
+
+    def _forget(self, view: str) -> None:
+        fd = self._fds.pop(view, None)
+        if fd is not None:
+            os.close(fd)
+
+    def _unchanged(self, view: str) -> bool:
+        """The file is the one last published, or there is none."""
+        try:
+            return stamp_of((self._dir / view).stat()) == self._stamps.get(view)
+        except FileNotFoundError:
+            return True
+
+    def _intact(self, view: str) -> bool:
+        return view in self._stamps and (self._dir / view).exists() and self._unchanged(view)
+
+    # ------------------------------------------------------------ the note
+    def _note(self, new: dict[str, Stamp], applied: dict[str, int]) -> None:
+        """Says, before the renames, what each file is and what it is about to become."""
+        views: dict[str, list[Any]] = {}
+        for view in documents.VIEWS:
+            versions = [{"stamp": self._stamps[view], "applied": self._applied[view]}] if view in self._stamps else []
+            if view in new:
+                versions.append({"stamp": new[view], "applied": applied})
+            views[view] = versions
+        self._files.write_file(self._note_path, json.dumps({"views": views}).encode())
+
+    def _read_note(self) -> dict[str, list[dict[str, Any]]]:
+        try:
+            found = json.loads(self._note_path.read_bytes())["views"]
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("%s cannot be read (%s): the views are compared with the whole journal instead", self._note_path, error)
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    # ------------------------------------------------------------ hand edits
+    def _take_in_edits(self) -> set[str]:
+        """Takes in what others wrote into the views. Returns the views that are just being written by somebody."""
+        note: dict[str, list[dict[str, Any]]] | None = None
+        waiting: set[str] = set()
+        changed: list[hand_edits.Edited] = []
+        stamps: dict[str, Stamp] = {}
+        for view in documents.VIEWS:
+            path = self._dir / view
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            stamp = stamp_of(status)
+            if stamp == self._stamps.get(view):
+                continue
+            if view not in self._stamps:
+                note = self._read_note() if note is None else note
+                known = next((item for item in note.get(view, []) if tuple(item["stamp"]) == stamp), None)
+                if known is not None:
+                    self._stamps[view], self._applied[view] = stamp, known["applied"]
+                    continue
+                base = note[view][-1]["applied"] if note.get(view) else None
+            else:
+                base = self._applied[view]
+            content = self._read_edited(path, status)
+            if content is hand_edits.NOT_YET:
+                waiting.add(view)
+                continue
+            if content is hand_edits.BROKEN:
+                self._views.due.add(view)
+                continue
+            changed.append(hand_edits.Edited(view, content, base))
+            stamps[view] = stamp
+        if changed:
+            hand_edits.take_in(self._store, changed, self._files)
+        for view, stamp in stamps.items():  # only now: had the disk refused, they would be taken in again
+            self._stamps[view], self._applied[view] = stamp, {}
+            self._views.due.add(view)
+        return waiting
+
+    def _read_edited(self, path: Path, status: os.stat_result) -> Any:
+        try:
+            return json.loads(path.read_text(encoding="utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            if time.time() - status.st_mtime < GRACE_SECONDS and not self._stop.is_set():
+                return hand_edits.NOT_YET
+            kept = path.with_name(f"{path.name}.broken-{time.strftime('%Y%m%d-%H%M%S', time.localtime(self._clock()))}")
+            while kept.exists():
+                kept = kept.with_name(kept.name + "x")
+            self._files.replace(path, kept)
+            self._files.fsync_dir(self._dir)
+            self._store.report(path, f"cannot be parsed ({error}); rebuilt from the journal", kept)
+            return hand_edits.BROKEN
