@@ -21,6 +21,12 @@ export function siblingsUrl(key) {
   return `/search?${queryString({ combo: key })}`; // the search page knows `combo` as a filter of its own
 }
 
+/** From a combo to its clips, and to a ban that starts from it. @param {string | null} key */
+export function comboLinks(key) {
+  if (!key) return [];
+  return [h('a', { href: siblingsUrl(key), text: t('review.siblings') }), h('a', { href: `/qa?${queryString({ key })}`, text: t('review.wider_ban') })];
+}
+
 /** A text that is shown short and opens on demand. @param {string} text @param {string} empty */
 export function longText(text, empty) {
   if (!text) return h('p', { class: 'muted', text: empty });

@@ -22,6 +22,9 @@ export function clock(seconds) {
   return `${minutes}:${(seconds - minutes * 60).toFixed(2).padStart(5, '0')}`;
 }
 
+/** @param {number} megabytes */
+export const fileSize = (megabytes) => (megabytes < 1 ? t('unit.kb', { n: Math.max(1, Math.round(megabytes * 1000)) }) : t('unit.mb', { n: fixed(megabytes, 1) }));
+
 /** Time left: "40 s", "3 min", "2 h 5 min". @param {number} seconds */
 export function duration(seconds) {
   if (seconds < 90) return t('time.s', { n: Math.max(1, Math.round(seconds)) });

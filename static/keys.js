@@ -119,7 +119,7 @@ export class Keys {
     });
     dialog.append(
       h('div', { class: 'row' }, h('h2', { id: 'help-title', text: t('keys.title') }), h('span', { class: 'spacer' }), reset,
-        button({ label: t('close'), icon: 'close', iconOnly: true, class: 'quiet', onClick: () => dialog.close() })),
+        button({ label: t('close'), icon: 'close', iconOnly: true, class: 'quiet', attrs: { autofocus: true }, onClick: () => dialog.close() })),
       h('p', { class: 'muted', text: t('keys.how') }),
       body,
     );

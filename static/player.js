@@ -28,6 +28,7 @@ export class Player extends EventTarget {
   #stage = h('div', { class: 'stage' });
   #cover = h('div', { class: 'stage-cover', role: 'status', hidden: true });
   #time = h('span', { class: 'mono player-time' });
+  #frames = h('span', { class: 'mono player-time player-frames' });
   #play = button({ label: t('player.pause'), icon: 'pause', iconOnly: true, onClick: () => this.togglePlay() });
   #speedText = h('span', { class: 'mono player-speed' });
 
@@ -49,10 +50,11 @@ export class Player extends EventTarget {
         button({ label: t('player.frame_back'), icon: 'frame-back', hint: ',', iconOnly: true, class: 'quiet', onClick: () => this.step(-1) }),
         button({ label: t('player.frame_forward'), icon: 'frame-forward', hint: '.', iconOnly: true, class: 'quiet', onClick: () => this.step(1) }),
         this.#time,
+        this.#frames,
         h('span', { class: 'spacer' }),
-        button({ label: t('player.slower'), hint: '[', class: 'quiet small', attrs: { 'aria-label': t('player.slower') }, onClick: () => this.faster(-1) }),
+        button({ label: t('player.slower'), icon: 'minus', hint: '[', iconOnly: true, class: 'quiet', onClick: () => this.faster(-1) }),
         this.#speedText,
-        button({ label: t('player.faster'), hint: ']', class: 'quiet small', attrs: { 'aria-label': t('player.faster') }, onClick: () => this.faster(1) }),
+        button({ label: t('player.faster'), icon: 'plus', hint: ']', iconOnly: true, class: 'quiet', onClick: () => this.faster(1) }),
         button({ label: t('player.fullscreen'), icon: 'expand', iconOnly: true, class: 'quiet', onClick: () => this.#fullscreen() }),
       ),
     );
@@ -90,6 +92,7 @@ export class Player extends EventTarget {
       before?.pause();
       before?.classList.remove('on');
       this.#time.textContent = '';
+      this.#frames.textContent = '';
       return;
     }
     const video = this.#element(clip.name);
@@ -235,8 +238,8 @@ export class Player extends EventTarget {
       const frame = Math.floor(video.currentTime * this.fps + 1e-3);
       const frames = Math.round(video.duration * this.fps);
       this.#scrub.at(video.currentTime / video.duration, `${clock(video.currentTime)} / ${clock(video.duration)}`);
-      const text = `${clock(video.currentTime)} / ${clock(video.duration)} · ${t('player.frame', { i: Math.min(frame + 1, frames), n: frames })}`;
-      if (text !== this.#time.textContent) this.#time.textContent = text;
+      this.#time.textContent = `${clock(video.currentTime)} / ${clock(video.duration)}`;
+      this.#frames.textContent = t('player.frame', { i: Math.min(frame + 1, frames), n: frames });
     }
     requestAnimationFrame(() => this.#tick());
   }

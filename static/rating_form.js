@@ -29,7 +29,7 @@ export class RatingForm extends EventTarget {
   #marks = h('div', { class: 'marks', role: 'group', 'aria-label': t('rate.overall') });
   #dims = h('div', { class: 'dims' });
   #defects = h('div', { class: 'chips', role: 'group', 'aria-label': t('rate.defects') });
-  #note = /** @type {HTMLTextAreaElement} */ (h('textarea', { class: 'input note', rows: 2, maxlength: 2000, placeholder: t('rate.note_hint'), 'aria-label': t('rate.note') }));
+  #note = /** @type {HTMLTextAreaElement} */ (h('textarea', { class: 'input note', rows: 1, maxlength: 2000, placeholder: t('rate.note_hint'), 'aria-label': t('rate.note') }));
   #reference = this.#toggle('reference', 'star', t('rate.reference'), () => this.toggleReference());
 
   constructor() {

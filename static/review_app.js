@@ -1,7 +1,7 @@
 /** The review page: watch, press a digit, see the next clip. */
 import { ApiError, getResponse, watchUrl } from './api.js';
 import { ban } from './ban_wrapper.js';
-import { comboTable, longText, siblingsUrl } from './combo_view.js';
+import { comboLinks, comboTable, longText } from './combo_view.js';
 import { button, byId, clicksKeepFocus, debounce, h } from './dom.js';
 import { comboOf, fixed, splitCombo, splitName, whole } from './format.js';
 import { t, tn } from './i18n.js';
@@ -164,11 +164,8 @@ class Review {
     const { folder, file } = splitName(clip.name);
     byId('clip-name').replaceChildren(h('span', { class: 'muted', text: folder }), h('a', { href: watchUrl(clip.name), text: file, title: t('review.open') }));
     const key = comboKey(clip);
-    const size = clip.size_mb ? t('unit.mb', { n: fixed(clip.size_mb, 1) }) : null;
-    byId('combo').replaceChildren(
-      comboTable(key, { seed: clip.seed, seconds: clip.seconds, file: size, iteration: clip.iteration }),
-      h('p', { class: 'row wrap links' }, h('a', { href: siblingsUrl(key), text: t('review.siblings') }), h('a', { href: `/qa?name=${encodeURIComponent(clip.name)}`, text: t('review.wider_ban') })),
-    );
+    byId('combo').replaceChildren(comboTable(key, { seed: clip.seed, seconds: clip.seconds, iteration: clip.iteration }));
+    byId('combo-links').replaceChildren(...comboLinks(key));
     byId('prompt').replaceChildren(longText(clip.prompt ?? '', t('review.no_prompt')));
     byId('scores').replaceChildren(scoreList(clip.auto_metrics));
   }
@@ -176,6 +173,7 @@ class Review {
   /** No clip to show: says why and what to do. */
   #end() {
     byId('clip-name').replaceChildren();
+    byId('combo-links').replaceChildren();
     for (const id of ['combo', 'prompt', 'scores']) byId(id).replaceChildren(h('p', { class: 'muted', text: '–' }));
     const skipped = this.queue.skipped().length;
     const controls = [];

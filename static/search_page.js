@@ -11,7 +11,8 @@ import { VirtualList } from './virtual_list.js';
 const TYPING_MS = 250;
 const SORTS = ['newest', 'oldest', 'score', 'manual', 'rated', 'name'];
 const TRI = ['rated', 'banned', 'reference'];
-const TILE = { rowHeight: 236, columnWidth: 232, draw: posterCard };
+const TILE_TEXT = 84; // name, parameters, badges
+const TILE = { rowHeight: (/** @type {number} */ width) => (width - 12) * 0.625 + TILE_TEXT, columnWidth: innerWidth < 700 ? 165 : 226, draw: posterCard };
 
 class SearchPage {
   #form = /** @type {HTMLFormElement} */ (byId('filters'));

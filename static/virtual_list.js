@@ -10,7 +10,7 @@ const PAGES_KEPT = 40;
 
 /**
  * @template T
- * @typedef {{rowHeight: number, columnWidth: number | null, draw: (item: T) => HTMLElement, head?: () => HTMLElement}} Shape
+ * @typedef {{rowHeight: number | ((cellWidth: number) => number), columnWidth: number | null, draw: (item: T) => HTMLElement, head?: () => HTMLElement}} Shape
  * `columnWidth` null: one column.
  */
 
@@ -21,6 +21,7 @@ export class VirtualList {
   #pages = new Map();
   #generation = 0;
   #columns = 1;
+  #rowHeight = 1;
   /** @type {Map<number, HTMLElement>} */
   #drawn = new Map();
   #canvas = h('div', { class: 'vl-canvas' });
@@ -107,19 +108,23 @@ export class VirtualList {
     const width = this.#canvas.clientWidth;
     const columns = this.shape.columnWidth ? Math.max(1, Math.floor(width / this.shape.columnWidth)) : 1;
     if (columns !== this.#columns) this.#clear();
+    const { rowHeight } = this.shape;
+    const height = typeof rowHeight === 'number' ? rowHeight : Math.round(rowHeight(width / columns));
+    if (height !== this.#rowHeight) this.#clear();
     this.#columns = columns;
+    this.#rowHeight = height;
     this.#headPlace.replaceChildren(...(this.shape.head ? [this.shape.head()] : []));
-    this.#canvas.style.setProperty('height', `${Math.ceil(this.#total / columns) * this.shape.rowHeight}px`);
+    this.#canvas.style.setProperty('height', `${Math.ceil(this.#total / columns) * height}px`);
     this.#canvas.style.setProperty('--columns', String(columns));
     this.#draw();
   }
 
   #firstVisible() {
-    return Math.max(0, Math.floor(this.root.scrollTop / this.shape.rowHeight)) * this.#columns;
+    return Math.max(0, Math.floor(this.root.scrollTop / this.#rowHeight)) * this.#columns;
   }
 
   #draw() {
-    const { rowHeight } = this.shape;
+    const rowHeight = this.#rowHeight;
     const rows = Math.ceil(this.root.clientHeight / rowHeight) + SPARE;
     const from = Math.max(0, this.#firstVisible() - SPARE * this.#columns);
     const to = Math.min(this.#total, this.#firstVisible() + rows * this.#columns);

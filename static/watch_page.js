@@ -2,9 +2,9 @@
 import { ApiError, getJSON, watchUrl } from './api.js';
 import { ban } from './ban_wrapper.js';
 import { badges, poster } from './clip_card.js';
-import { comboTable, longText, siblingsUrl } from './combo_view.js';
+import { comboLinks, comboTable, longText, siblingsUrl } from './combo_view.js';
 import { button, byId, clicksKeepFocus, debounce, h } from './dom.js';
-import { comboFilters, comboOf, comboText, fixed, moment, short, splitName } from './format.js';
+import { comboFilters, comboOf, comboText, fileSize, fixed, moment, short, splitName } from './format.js';
 import { hasText, t } from './i18n.js';
 import { live } from './live.js';
 import { outbox } from './outbox.js';
@@ -99,9 +99,9 @@ class WatchPage {
       manual_overall: this.#rating?.overall_quality ?? null, reference: Boolean(this.#rating?.is_reference), banned: Boolean(answer.banned_by || this.#rating?.banned),
     })));
     byId('combo').replaceChildren(
-      comboTable(this.#key, { seed: details.seed ?? params.seed, seconds: details.seconds ?? params.seconds, score: typeof details.score === 'number' ? fixed(details.score) : null, made: details.timestamp ? moment(details.timestamp) : null }),
-      h('p', { class: 'row wrap links' }, h('a', { href: siblingsUrl(this.#key), text: t('review.siblings') }), h('a', { href: `/qa?name=${encodeURIComponent(this.name)}`, text: t('review.wider_ban') })),
+      comboTable(this.#key, { seed: details.seed ?? params.seed, seconds: details.seconds ?? params.seconds, score: typeof details.score === 'number' ? fixed(details.score) : null, file: answer.size_mb ? fileSize(answer.size_mb) : null, made: answer.created ? moment(answer.created) : null }),
     );
+    byId('combo-links').replaceChildren(...comboLinks(this.#key));
     byId('prompt').replaceChildren(longText(details.prompt ?? '', t('review.no_prompt')));
     byId('negative').replaceChildren(longText(details.negative_prompt ?? '', t('watch.no_negative')));
     byId('scores').replaceChildren(scoreList(metrics));
