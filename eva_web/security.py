@@ -176,7 +176,7 @@ class Access:
     def client_of(peer: str, headers: Mapping[str, str]) -> str:
         """Whom to count wrong tokens against: behind a proxy every peer is the proxy, so the address it names."""
         try:
-            inside = ipaddress.ip_address(peer.split("%")[0]).is_private
+            inside = not ipaddress.ip_address(peer.split("%")[0]).is_global  # RunPod's proxy comes from 100.64.0.0/10
         except ValueError:
             inside = False
         named = headers.get("cf-connecting-ip") or headers.get("x-forwarded-for", "").split(",")[-1].strip()

@@ -140,12 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What ``http.server`` itself refuses (a malformed request line or header) in the shape of every other error."""
-        self.close_connection = True
-        try:
-            version_ok = int(code) != 505
-        except ValueError:
-            version_ok = True
-        status = int(code) if version_ok else 400
+        self.close_connection, self.request_version = True, "HTTP/1.1"  # without a version there would be no status line
+        status = 400 if int(code) == 505 else int(code)
         self._send(error_response(HttpError(status, message or "the request is malformed"), "-"), head_only=False)
 
     def _linger(self) -> None:

@@ -35,7 +35,14 @@ def test_head_has_the_same_headers_and_no_body(site: Any, clip: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "start", "end"), [("0-0", 0, 1), ("100-199", 100, 200), ("10000-", 10000, len(DATA)), ("-100", -100, len(DATA)), ("5-9999999", 5, None)]
+    ("text", "start", "end"),
+    [
+        ("0-0", 0, 1),
+        ("100-199", 100, 200),
+        ("10000-", 10000, len(DATA)),
+        ("-100", -100, len(DATA)),
+        ("5-9999999", 5, None),
+    ],
 )
 def test_ranges(site: Any, clip: str, text: str, start: int, end: int | None) -> None:
     answer = site.get("/video/clip.mp4", Range=f"bytes={text}")
@@ -75,12 +82,23 @@ def test_conditional_get_and_a_changed_file(site: Any, clip: str) -> None:
 
 def test_download_names_the_file(site: Any) -> None:
     site.clip('a/б "x"\n.mp4', DATA)
-    answer = site.get('/video/a/%D0%B1%20%22x%22%0A.mp4?download=1')
+    answer = site.get("/video/a/%D0%B1%20%22x%22%0A.mp4?download=1")
     assert answer.status == 200
     assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''%D0%B1%20%22x%22%0A.mp4"
 
 
-@pytest.mark.parametrize("name", ["with space.mp4", 'quo"te\'s.mp4', "юнікод ✓.mp4", "new\nline.mp4", "100%25.mp4", "a&b=c?d#e.mp4", "sub/deep/x.webm"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "with space.mp4",
+        "quo\"te's.mp4",
+        "юнікод ✓.mp4",
+        "new\nline.mp4",
+        "100%25.mp4",
+        "a&b=c?d#e.mp4",
+        "sub/deep/x.webm",
+    ],
+)
 def test_names_of_every_kind(site: Any, helpers: Any, name: str) -> None:
     site.clip(name, DATA)
     answer = site.get(helpers.video_url(name))
@@ -111,7 +129,13 @@ def outside(site: Any) -> str:
         *["/video//secret.mp4", "/video/%2Fetc%2Fpasswd", "/video/./secret.mp4", "/video/", "/video/%00", "/video/clip.mp4%00.mp4"],
         *["/video/link.mp4", "/video/linked/secret.mp4", "/video/.hidden.mp4", "/video/notes.txt", "/video/folder.mp4", "/video/pipe.mp4"],
         *["/video/%ff%fe.mp4", "/video/" + "a" * 300 + ".mp4", "/video/" + "a" * 1100 + ".mp4", "/video/clip.mp4/", "/video/nothing.mp4"],
-        *["/thumb/../secret.mp4", "/thumb/link.mp4", "/filmstrip/%2e%2e/secret.mp4", "/static/../eva_env_base.py", "/static/%2e%2e/README.md"],
+        *[
+            "/thumb/../secret.mp4",
+            "/thumb/link.mp4",
+            "/filmstrip/%2e%2e/secret.mp4",
+            "/static/../eva_env_base.py",
+            "/static/%2e%2e/README.md",
+        ],
         *["/static/..%2fREADME.md", "/static//etc/passwd", "/static/%00", "/static/.git/config"],
     ],
 )
@@ -123,7 +147,11 @@ def test_nothing_outside_the_folder(site: Any, outside: str, path: str) -> None:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.sampled_from(["..", ".", "", "%2e%2e", "%2f", "linked", "secret.mp4", "state", "%5c", "link.mp4", "%00", "clip.mp4"]), max_size=6))
+@given(
+    st.lists(
+        st.sampled_from(["..", ".", "", "%2e%2e", "%2f", "linked", "secret.mp4", "state", "%5c", "link.mp4", "%00", "clip.mp4"]), max_size=6
+    )
+)
 def test_no_path_leads_out(site: Any, parts: list[str]) -> None:
     secret = site.videos.parent / "secret.mp4"
     if not secret.exists():
