@@ -49,18 +49,10 @@ def test_audio_only(analyzer, tmp_path):
     refused(analyzer, path, "no video stream")
 
 
-def test_truncated_clip(analyzer, tmp_path):
-    whole = media.encode(tmp_path / "whole.mp4", media.panned("china", 30), options={"crf": "20", "movflags": "faststart"})
-    data = whole.read_bytes()
-    cut = tmp_path / "cut.mp4"
-    cut.write_bytes(data[: len(data) * 6 // 10])
-    # PyAV passes muxer options elsewhere; where the index stands at the end, nothing can be read at all.
-    try:
-        found = analyzer.analyze(cut)
-    except ClipError as error:
-        assert "cannot" in str(error) or "not a video" in str(error)
-    else:
-        assert found["raw"]["frames"] < 30
+def test_clip_without_its_index(analyzer, tmp_path):
+    clip = media.encode(tmp_path / "clip.mp4", media.panned("china", 12))  # the index of this mp4 stands at its end
+    clip.write_bytes(clip.read_bytes()[:-2000])
+    refused(analyzer, clip, "not a video that can be opened")
 
 
 def test_truncated_stream_is_measured_and_said(analyzer, tmp_path):
@@ -124,7 +116,7 @@ def test_wrong_extension(analyzer, tmp_path):
 
 @pytest.mark.parametrize("size", [(303, 201), (64, 36), (2, 2), (16, 400), (1920, 1080), (3840, 2160)])
 def test_sizes(analyzer, tmp_path, size):
-    clip = media.encode(tmp_path / "clip.mkv", media.panned("china", 9, size=size), codec="ffv1", pixel_format="yuv444p")
+    clip = media.encode(tmp_path / "clip.mkv", media.panned("china", 4, size=size), codec="ffv1", pixel_format="yuv444p")
     found = analyzer.analyze(clip)
     assert (found["raw"]["width"], found["raw"]["height"]) == size
     if min(size) < 32:
