@@ -216,7 +216,7 @@ class EnhancedVideoAgentV4:
         profile, notes = self._servers.connect(client)
         self.board.set_simulator(profile.simulator)
         if profile.simulator:
-            self.say(f"{server_name(client)} is the embedded SIMULATOR: its clips are drawn, not generated")
+            self.say(f"{server_name(client)} is the SIMULATOR: clips are drawn")
         for note in notes:
             self.say(note, logging.WARNING)
         self.ledger.set_space(self._servers.space)

@@ -75,7 +75,7 @@ class Ledger:
         """Best reward of all runs and its combo key."""
         stats = self.store.stats()
         score, params = stats["best_score"], stats["best_params"]
-        if score is None:
+        if score is None or not (params or score):  # an empty state says 0 without params
             return None
         try:
             return float(score), combo_key(params or {})

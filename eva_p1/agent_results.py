@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 # No playable video is smaller: an mp4's boxes alone take some hundred bytes. A smaller local file is a leftover or a stub.
 MIN_CLIP_BYTES = 200
+# Encoders and headers may disagree by a frame or two; more missing means that the file was cut off, and half a clip is not scored.
+MAX_MISSING_SHARE = 0.1
 
 
 def clip_name(output: Any) -> str:
@@ -112,7 +114,11 @@ def build_entry(job: Job, video: str, analysis: Analysis, *, run_seconds: float,
 
 
 def as_analysis(answer: Mapping[str, Any], path: Path) -> Analysis:
-    """An analyzer's answer as :class:`Analysis`. Raises :class:`ClipError` where it has no overall score."""
+    """An analyzer's answer as :class:`Analysis`. Raises :class:`ClipError` where it has no overall score, or for half a clip."""
+    raw = dict(answer.get("raw") or {})
+    missing, frames = raw.get("frames_missing") or 0, raw.get("frames") or 0
+    if missing > MAX_MISSING_SHARE * (missing + frames):
+        raise ClipError(f"{path.name} is cut short: {frames} of {missing + frames} frames can be read")
     metrics = dict(answer["metrics"])
     score = metrics.get("overall")
     absent = dict(answer.get("absent") or {})
@@ -121,7 +127,7 @@ def as_analysis(answer: Mapping[str, Any], path: Path) -> Analysis:
     return Analysis(
         score=min(1.0, max(0.0, float(score))),
         metrics=metrics,
-        raw=dict(answer.get("raw") or {}),
+        raw=raw,
         findings=list(answer.get("findings") or []),
         version=str(answer.get("version") or ""),
         notes={"absent": absent} if absent else {},

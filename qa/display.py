@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from textwrap import shorten
 from typing import Any, TextIO
 
 from eva_p1.agent_hooks import AgentControl, AgentHooks
@@ -20,6 +21,7 @@ HEARTBEAT = 60.0  # plain mode: a line a minute tells that a long prompt is stil
 REFRESH = 4  # panel redraws a second: steps of a sampler rarely come faster
 SHOWN_METRICS = ("blur", "exposure", "blockiness", "flicker", "deep_quality", "taste")
 INDENT = " " * 10
+REASON_CHARACTERS = 140
 
 
 def duration(seconds: float | None) -> str:
@@ -41,6 +43,11 @@ def minutes(value: float) -> str:
 def metric_line(metrics: dict[str, Any]) -> str:
     """``blur 0.81  exposure 0.77 ...``; what was not measured is left out."""
     return "  ".join(f"{name} {metrics[name]:.2f}" for name in SHOWN_METRICS if isinstance(metrics.get(name), (int, float)))
+
+
+def brief(text: str) -> str:
+    """A reason in two terminal lines at most; main.log holds the whole of it."""
+    return shorten(text, REASON_CHARACTERS, placeholder=" ...")
 
 
 def counter(tries: int, total: int | None) -> str:
@@ -105,7 +112,9 @@ class PlainDisplay(AgentHooks):
 
     def on_failed(self, agent: AgentControl, failure: FailedTry) -> None:
         snapshot = self._board.snapshot()
-        self.line(f"{counter(failure.tries, snapshot['iterations'])}  FAILED ({failure.kind})  {failure.job.combo_key}: {failure.reason}")
+        self.line(
+            f"{counter(failure.tries, snapshot['iterations'])}  FAILED ({failure.kind})  {failure.job.combo_key}: {brief(failure.reason)}"
+        )
 
     def _beat(self) -> None:
         while not self._stop.wait(self._heartbeat):
@@ -167,7 +176,7 @@ class RichDisplay(PlainDisplay):
     def on_failed(self, agent: AgentControl, failure: FailedTry) -> None:
         snapshot = self._board.snapshot()
         self.line(f"{counter(failure.tries, snapshot['iterations']):>7}  {failure.kind}  {failure.job.combo_key}", "bold red")
-        self._console.print(f"{INDENT}{failure.reason}", style="red", markup=False)
+        self._console.print(f"{INDENT}{brief(failure.reason)}", style="red", markup=False)
 
     # ------------------------------------------------------------ the panel
     def render(self) -> Any:
@@ -235,7 +244,7 @@ class RichDisplay(PlainDisplay):
         if steps:
             bar = ProgressBar(total=steps, completed=now["step"] or 0)
         count = f"{now['step']}/{steps}  " if steps else ""
-        left = f", ~{duration(now['seconds_left'])} left" if known else ""
+        left = f", ~{duration(now['seconds_left'])} left" if now["seconds_left"] else ""
         grid.add_row(Text(f"  {node}"), bar, Text(f"{count}{duration(now['seconds'])}{left}"))
         return grid
 
