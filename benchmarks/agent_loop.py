@@ -115,7 +115,7 @@ def main() -> int:
     span = found["busy"] + found["idle"]
     naive = found["scoring"] / (found["scoring"] + args.job_seconds)
     print(
-        f"{args.iterations} iterations on {args.servers} server(s), {args.job_seconds:g} s a job; a clip scores in {found['scoring']:.3f} s"
+        f"{args.iterations} iterations, {args.servers} server(s), {args.job_seconds:g} s a job; a clip scores in {found['scoring']:.3f} s"
     )
     print(f"GPU idle share   {found['idle'] / span:7.2%}   (limit 1%; scoring before queueing would give {naive:.2%})")
     if args.servers == 1:

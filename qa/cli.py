@@ -178,7 +178,7 @@ def build_agent(
         store,
         MultiDimensionalBandit(space=space, seed=args.seed),
         LazyAnalyzer(),
-        PromptGenerator(seed=args.seed, pack=args.pack),
+        PromptGenerator(args.pack or "all", rng_seed=args.seed),
         workflow,
         space=space,
         video_dir=settings.video_dir,
