@@ -173,7 +173,6 @@ class ReviewServer(ThreadingHTTPServer):
         self.app = app
         self.stopping = threading.Event()
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, _Handler)
         lanes = lanes or Lanes()
         self._lanes = {
             "quick": ThreadPoolExecutor(lanes.quick, thread_name_prefix="eva-web-quick"),
@@ -183,6 +182,7 @@ class ReviewServer(ThreadingHTTPServer):
         self._active: set[socket.socket] = set()
         self._active_lock = threading.Lock()
         self.reception = Reception(self._hand_over, _bounded_by_descriptors(max_connections))
+        super().__init__(address, _Handler)  # last: when the address cannot be had, it calls server_close
 
     def server_bind(self) -> None:
         """Binds without the reverse DNS look-up of ``HTTPServer.server_bind``, which can take seconds on a pod."""
@@ -296,7 +296,6 @@ def create_server(
     try:
         server = ReviewServer((settings.host, settings.port), app, lanes, max_connections)
     except OSError as error:
-        app.close()
         raise PortInUse(
             f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}; another program holds it, "
             f"or this user may not. Stop that program, or choose another port with --port or SERVER_PORT"
