@@ -7,7 +7,7 @@ of theta (``bandit_kernel.prior_of_theta``) keeps 30-odd hyperparameters honest 
 from __future__ import annotations
 
 import numpy as np
-from scipy import linalg, optimize
+from scipy import linalg
 
 from .bandit_grid import Grid
 from .bandit_kernel import AUTO, HUMAN, MEAN, Layout, matern52, matern52_dlog, prior_of_theta
@@ -143,5 +143,7 @@ def fit_theta(grid: Grid, rows: list[Row], start: np.ndarray, rng: np.random.Gen
         done = [done[i] for i in sorted(chosen)]
     likelihood = _Likelihood(grid, done)
     bounds = list(zip(likelihood.prior_mean - 4 * likelihood.prior_sd, likelihood.prior_mean + 4 * likelihood.prior_sd))
+    from scipy import optimize  # a third of a second to import, and not needed before the first fit: the GPU waits meanwhile
+
     found = optimize.minimize(likelihood, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations})
     return np.asarray(found.x)
