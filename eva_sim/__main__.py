@@ -38,14 +38,13 @@ def parser() -> argparse.ArgumentParser:
 
 async def serve(server: SimServer) -> None:
     """Serves until cancelled or told to end by SIGTERM."""
-    await server.start()
-    print(f"EVA simulator (not a real ComfyUI) listening on {server.url}", flush=True)
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     try:
-        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     except NotImplementedError:  # Windows: the process simply ends
         pass
+    await server.start()
+    print(f"EVA simulator (not a real ComfyUI) listening on {server.url}", flush=True)
     try:
         await stop.wait()
     finally:

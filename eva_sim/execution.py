@@ -71,6 +71,13 @@ class Executor:
         self.cache: dict[str, _Cached] = {}
         self.made: dict[str, dict[str, Any]] = {}  # prompt id -> ground truth, for /sim/truth
         self.free_memory = False
+        self.renders: list[threading.Thread] = []
+
+    def wait_for_renders(self, timeout: float) -> None:
+        """Waits for renders that were told to stop. A thread still inside a C++ library when Python ends aborts the process."""
+        limit = time.monotonic() + timeout
+        for thread in self.renders:
+            thread.join(max(0.0, limit - time.monotonic()))
 
     def work(self) -> None:
         """The worker thread: takes jobs until the queue stops."""
@@ -82,7 +89,7 @@ class Executor:
             run = _Run(self, job, faults)
             result = run.execute()
             if result is not None and "late_history" in faults:
-                time.sleep(faults["late_history"].options["seconds"])
+                self.queue.interrupt.wait(faults["late_history"].options["seconds"])
             self.queue.finish(job, result)
             self.hub.running_node = None
             if result is not None and job.client_id is not None:
@@ -162,8 +169,8 @@ class _Run:
         except Exception as error:  # noqa: BLE001 - whatever a node raises becomes its execution_error, as on the real server
             self._report(node_id, error)
         finally:
-            self.abandoned.set()
-            self._remember(set(cached))
+            self.abandoned.set()  # a render nobody waits for any more stops
+        self._remember(set(cached))
         return Result(success, self.outputs, self.meta, self.messages)
 
     def _needed(self, cached: set[str]) -> list[str]:
@@ -194,7 +201,9 @@ class _Run:
                 continue
             future: Future[Path] = Future()
             self.renders[node_id] = future
-            threading.Thread(target=self._render, args=(node_id, spec, future), name="eva-sim-render", daemon=True).start()
+            thread = threading.Thread(target=self._render, args=(node_id, spec, future), name="eva-sim-render", daemon=True)
+            self.o.renders = [*(one for one in self.o.renders if one.is_alive()), thread]
+            thread.start()
 
     def _render(self, node_id: str, spec: ClipSpec, future: Future[Path]) -> None:
         pnginfo = self.job.extra_data.get("extra_pnginfo")

@@ -28,6 +28,7 @@ from eva_sim.surface import QualitySurface
 
 log = logging.getLogger(__name__)
 
+STOP_SECONDS = 5.0  # longest wait for a thread at the end; they stop within a frame
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -133,9 +134,13 @@ class SimServer:
         if self._runner is not None:
             await self._runner.cleanup()
         if self._worker is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._worker.join, 2.0)
+            await asyncio.get_running_loop().run_in_executor(None, self._wait_for_threads, self._worker)
         self._remove_scratch()
         self.ended.set()
+
+    def _wait_for_threads(self, worker: threading.Thread) -> None:
+        worker.join(STOP_SECONDS)
+        self.executor.wait_for_renders(STOP_SECONDS)
 
     def _remove_scratch(self) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
