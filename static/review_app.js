@@ -92,9 +92,10 @@ class Review {
     if (this.#loading) return;
     this.#loading = true;
     try {
-      const before = this.queue.items.length;
-      await this.#take(0, before > 0);
-      if (!this.queue.current || before === 0) {
+      const watching = this.queue.current;
+      const none = this.queue.items.length === 0;
+      await this.#take(0, !none);
+      if (!watching) {
         if (this.queue.current?.rated !== null || this.queue.current?.skipped) this.queue.advance();
         this.#show();
       } else {

@@ -10,6 +10,7 @@ import { toast } from './toast.js';
 
 const PAGES = [
   ['review', '/'],
+  ['compare', '/compare'],
   ['search', '/search'],
   ['qa', '/qa'],
 ];
@@ -18,7 +19,7 @@ export const keys = new Keys();
 
 /**
  * Builds the head and starts what all pages share.
- * @param {'review'|'search'|'qa'|'watch'} page
+ * @param {'review'|'compare'|'search'|'qa'|'watch'} page
  * @returns {Promise<{config: Record<string, any>}>}
  */
 export async function startPage(page) {

@@ -1,0 +1,77 @@
+"""The compare page: two clips in step, blind until the vote."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+NAMES = "() => [...document.querySelectorAll('.stage video.on')].map(video => decodeURIComponent(video.src.split('/video/')[1]))"
+
+
+def votes(site: Any) -> list[tuple[str, str, str]]:
+    found = site.get("/api/actions?limit=100")
+    return [(item["left"], item["right"], item["winner"]) for item in found if item["type"] == "compare" and not item["undone"]]
+
+
+def saved(page: Any) -> None:
+    page.wait_for_selector("#save-state[data-status=saved]")
+
+
+def test_votes_are_recorded_blind_revealed_and_undone(make_site, page):
+    site = make_site(clips=3)
+    page.goto(site.url + "/compare")
+    page.wait_for_selector(".stage video.on")
+    left, right = page.evaluate(NAMES)
+    assert "dpmpp_2m" not in page.text_content("main") and "clip_0" not in page.text_content("main")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector("#revealed >> text=better")
+    saved(page)
+    assert votes(site) == [(left, right, "left")]
+    assert "Sampler" in page.text_content("#revealed")
+    assert set(page.evaluate(NAMES)) != {left, right}  # the next pair is on
+    page.keyboard.press("Backspace")
+    page.wait_for_function(f"([left, right]) => {{ const now = ({NAMES})(); return now[0] === left && now[1] === right; }}", arg=[left, right])
+    saved(page)
+    assert votes(site) == []
+    for key in ("ArrowUp", "ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+    page.wait_for_selector("text=Every pair has your vote")
+    saved(page)
+    assert sorted(winner for _, _, winner in votes(site)) == ["both_bad", "right", "tie"]
+
+
+def test_the_two_clips_stay_together_and_wrap_together(make_site, page):
+    site = make_site(clips=2)
+    page.goto(site.url + "/compare")
+    page.wait_for_function("() => document.querySelectorAll('.stage video.on').length === 2")
+    # Two full rounds of the 1.5 s clips, sampled at every frame of the screen.
+    drift = page.evaluate(
+        """() => new Promise((resolve) => {
+          const [a, b] = document.querySelectorAll('.stage video.on');
+          const found = []; let wraps = 0, before = 0;
+          const look = () => {
+            if (a.readyState >= 2 && b.readyState >= 2 && !a.seeking && !b.seeking) found.push(Math.abs(a.currentTime - b.currentTime));
+            if (a.currentTime < before) wraps += 1;
+            before = a.currentTime;
+            if (wraps >= 2) resolve(found.slice(10).sort((x, y) => x - y)); else requestAnimationFrame(look);
+          };
+          look();
+        })"""
+    )
+    assert drift[int(len(drift) * 0.9)] < 0.08
+    page.keyboard.press("Space")
+    page.keyboard.press(".")
+    page.wait_for_function(
+        "() => { const [a, b] = document.querySelectorAll('.stage video.on'); return a.paused && b.paused && !a.seeking && Math.abs(a.currentTime - b.currentTime) < 1e-3; }"
+    )
+
+
+def test_one_clip_is_not_enough(make_site, page):
+    site = make_site(clips=1)
+    page.goto(site.url + "/compare")
+    page.wait_for_selector("text=Not enough clips yet")
+    page.keyboard.press("ArrowLeft")
+    assert votes(site) == []

@@ -1,0 +1,98 @@
+"""The search page: filters, the address, posters and table, and many clips."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+
+def names(page: Any) -> list[str]:
+    return page.locator("#list .tile-name").all_text_contents()
+
+
+def total(page: Any, text: str) -> None:
+    page.wait_for_function("text => document.getElementById('total').textContent === text", arg=text)
+
+
+def test_filters_go_into_the_address_and_come_back_from_it(make_site, page, context):
+    site = make_site(clips=9, rated={0: 3, 4: 9})
+    page.goto(site.url + "/search")
+    total(page, "9 clips")
+    page.select_option("select[name=sampler]", "dpmpp_2m")
+    total(page, "3 clips")
+    page.fill("input[name=q]", "lighthouse")
+    total(page, "1 clip")
+    assert names(page) == ["clip_004.mp4"]
+    assert "sampler=dpmpp_2m" in page.url and "q=lighthouse" in page.url
+    other = context.new_page()
+    other.goto(page.url)  # shared with somebody
+    total(other, "1 clip")
+    assert other.input_value("select[name=sampler]") == "dpmpp_2m"
+    page.go_back()
+    total(page, "3 clips")
+    assert page.input_value("input[name=q]") == ""
+    page.click("text=Clear all filters")
+    total(page, "9 clips")
+    page.select_option("select[name=rated]", "true")
+    page.fill("input[name=min_overall]", "5")
+    total(page, "1 clip")
+    page.click(".active-filter >> nth=0")
+    page.click(".active-filter >> nth=0")
+    total(page, "9 clips")
+    assert page.url == site.url + "/search"
+
+
+def test_table_sorts_and_links_to_the_clip(make_site, page):
+    site = make_site(clips=9, rated={2: 9})
+    page.goto(site.url + "/search?view=table")
+    total(page, "9 clips")
+    page.click(".thead >> text=Mark")
+    page.wait_for_function("() => document.querySelector('#list .tile-name')?.textContent === 'clip_002.mp4'")
+    assert "sort=manual" in page.url
+    page.click("#list .trow:not(.thead) a")
+    page.wait_for_url("**/watch?name=clip_002.mp4")
+
+
+def test_a_poster_plays_while_pointed_at(site, page):
+    page.goto(site.url + "/search")
+    page.hover(".tile .poster >> nth=0")
+    page.wait_for_function("() => document.querySelector('.poster video')?.currentTime > 0")
+    page.hover("#total")
+    page.wait_for_function("() => !document.querySelector('.poster video')")
+
+
+def test_no_match_is_explained_and_a_rating_elsewhere_updates_the_list(site, page):
+    page.goto(site.url + "/search?q=nowhere")
+    page.wait_for_selector("text=No clip matches")
+    page.goto(site.url + "/search?rated=true")
+    page.wait_for_selector("text=No clip matches")
+    status = page.evaluate(
+        "() => fetch('/api/rate', {method: 'POST', headers: {'Content-Type': 'application/json'},"
+        " body: JSON.stringify({video_name: 'clip_001.mp4', rating: {overall_quality: 8}})}).then(answer => answer.status)"
+    )
+    assert status == 200
+    total(page, "1 clip")
+    page.wait_for_selector(".badge >> text=rated 8")
+
+
+def test_a_hundred_thousand_clips_are_scrolled_through(site, page):
+    def answer(route: Any) -> None:
+        from urllib.parse import parse_qs, urlsplit
+
+        query = parse_qs(urlsplit(route.request.url).query)
+        offset, limit = int(query["offset"][0]), int(query["limit"][0])
+        item = {"score": 0.5, "manual_overall": None, "rated": False, "banned": False, "reference": False, "params": {}, "exists": False}
+        items = [{**item, "name": f"c{number}.mp4"} for number in range(offset, min(offset + limit, 100_000))]
+        route.fulfill(json={"total": 100_000, "items": items})
+
+    page.route("**/api/search?*", answer)
+    page.goto(site.url + "/search?view=table")
+    total(page, "100,000 clips")
+    for place, first in ((0.5, None), (1, "c99999.mp4")):
+        page.evaluate("place => { const list = document.getElementById('list'); list.scrollTop = place * list.scrollHeight; }", place)
+        if first:
+            page.wait_for_selector(f"text={first}")
+        assert page.locator("#list .vl-cell").count() < 100  # only what is on screen exists

@@ -1,0 +1,76 @@
+"""One clip with everything known, and the login page."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+
+def test_everything_known_is_shown_and_a_rating_is_saved_and_undone(site, page):
+    page.goto(site.url + "/watch?name=clip_004.mp4")
+    page.wait_for_function("() => document.querySelector('.stage video.on')?.currentTime > 0")
+    assert "dpmpp_2m" in page.text_content("#combo")
+    assert "lighthouse" in page.text_content("#prompt")
+    assert "watermark" in page.text_content("#negative")
+    assert "blocky" in page.text_content("#scores")
+    page.wait_for_selector("#siblings a[href='/watch?name=clip_001.mp4']")
+    page.keyboard.press("8")
+    page.wait_for_selector("#history >> text=Rated 8")
+    assert site.marks() == {"clip_004.mp4": 8}
+    page.keyboard.press("e")  # a defect of a rated clip is saved by itself
+    site.until(lambda: site.rating("clip_004.mp4").get("defects"), ["anatomy"])
+    page.keyboard.press("Backspace")
+    page.keyboard.press("Backspace")
+    site.until(site.marks, {})
+    page.wait_for_selector("#history >> text=taken back")
+
+
+def test_a_ban_from_the_watch_page_can_be_undone_in_its_message(site, page):
+    page.goto(site.url + "/watch?name=clip_004.mp4")
+    page.wait_for_selector("#siblings a")
+    page.keyboard.press("b")
+    page.wait_for_selector("#clip-badges >> text=banned")
+    assert len(site.get("/api/bans")) == 1
+    page.click(".toast >> text=Undo")
+    site.until(lambda: site.get("/api/bans"), [])
+
+
+def test_a_clip_that_does_not_exist_is_told(site, page, make_context):
+    make_context.expected_errors.append("404")
+    page.goto(site.url + "/watch?name=nope.mp4")
+    page.wait_for_selector("text=There is no such clip")
+    page.keyboard.press("7")
+    page.goto(site.url + "/watch")
+    page.wait_for_selector("text=Which clip?")
+    assert site.marks() == {}
+
+
+def test_the_login_page_lets_in_with_the_right_token_only(make_site, make_context):
+    make_context.expected_errors.append("401")
+    site = make_site(clips=2, token="open sesame & more")
+    page = make_context().new_page()
+    page.goto(site.url + "/search?q=boat")
+    page.wait_for_selector("text=Access token")
+    page.fill("#token", "wrong")
+    page.click("text=Sign in")
+    page.wait_for_selector("text=That token is wrong.")
+    page.fill("#token", "open sesame & more")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search?q=boat")
+    page.wait_for_selector(".tile")
+    assert "sesame" not in page.url
+    page.goto(site.url + "/")
+    page.wait_for_selector("#clip-name a")
+    page.keyboard.press("6")
+    page.wait_for_selector("#save-state[data-status=saved]")
+    assert "401" not in page.text_content("body")
+
+
+def test_the_login_form_works_without_scripts(make_site, make_context):
+    site = make_site(clips=1, token="plain")
+    page = make_context(java_script_enabled=False).new_page()
+    page.goto(site.url + "/login?next=/search")
+    page.fill("#token", "plain")
+    page.click("text=Sign in")
+    page.wait_for_url(site.url + "/")
