@@ -51,7 +51,7 @@ class ViewSet:
         """Notes what the model changed since the last call. Returns the newest record applied of each writer."""
         with self._lock:
             model = self._model()
-            dirty, model.dirty = model.dirty, set()
+            dirty, model.dirty = model.dirty, {}
             applied = dict(model.applied)
         for what, key in dirty:
             if what in ("rating", "entry"):

@@ -115,7 +115,7 @@ def _text(entry: dict[str, Any]) -> bytes:
 
 
 def _when_and_what(entry: dict[str, Any]) -> tuple[float, bytes]:
-    stamp = entry.get("timestamp")
+    stamp: Any = entry.get("timestamp")
     return (float(stamp) if is_number(stamp) else -math.inf, _text(entry))
 
 

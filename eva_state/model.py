@@ -60,7 +60,7 @@ class Model:
         self.imports: dict[tuple[str, str], dict[str, Record]] = {}  # (view, kind) -> name -> the record that holds
         self.bans_made: list[Record] = []  # bans and unbans, sorted by order
         self.space: Record | None = None
-        self.dirty: set[tuple[str, str]] = set()  # (what, key) changed since the publisher last looked
+        self.dirty: dict[tuple[str, str], None] = {}  # (what, key) changed since the publisher last looked, in order
         self._undone: set[str] = set()
         self._undo_of: dict[str, Record] = {}
         self._ban_log: dict[str, Log] = {}
@@ -80,7 +80,7 @@ class Model:
         if record.id in self.events:
             return None
         self.events[record.id] = record
-        if record.id in self._undone:
+        if record.id in self._undone and record.type in UNDOABLE:
             record.undone = True
         if record.type in ACTIONS:
             if self.actions and self.actions[-1].order > record.order:
@@ -188,7 +188,7 @@ class Model:
         self.imports.setdefault((view, kind), {})[name] = holds
         if kind == "item":
             self._clip(name)  # a queued clip without history is a clip all the same
-        self.dirty.add({"item": ("entry", name), "base": ("combo", name), "record": ("ban", "")}.get(kind, ("head", view)))
+        self.dirty[{"item": ("entry", name), "base": ("combo", name), "record": ("ban", "")}.get(kind, ("head", view))] = None
         return Effect("import", name if kind == "item" else None, record.id)
 
     # ------------------------------------------------------------ registers
@@ -203,7 +203,7 @@ class Model:
             self.banned[key] = holds
         else:
             self.banned.pop(key, None)
-        self.dirty.add(("ban", key))
+        self.dirty["ban", key] = None
 
     def _refresh_rating(self, clip: Clip, record: Record | None = None, data: dict[str, Any] | None = None) -> None:
         """Settles the clip's rating; ``record`` and ``data`` spare a parse when that record is the one that holds."""
@@ -220,7 +220,7 @@ class Model:
         if clip.human is not None:
             self.human_sum += clip.human
             self.human_count += 1
-        self.dirty.add(("rating", clip.name))
+        self.dirty["rating", clip.name] = None
         self._refresh_reward(clip)
 
     def _refresh_entry(self, clip: Clip, record: Record, data: dict[str, Any]) -> None:
@@ -240,7 +240,7 @@ class Model:
             stamp = entry.get("timestamp")
             clip.ts = float(stamp) if isinstance(stamp, (int, float)) and not isinstance(stamp, bool) else holds.ts
             clip.combo = combo_of(entry)
-        self.dirty.add(("entry", clip.name))
+        self.dirty["entry", clip.name] = None
         self._refresh_reward(clip)
 
     def _leave_combo(self, clip: Clip) -> None:
@@ -249,7 +249,7 @@ class Model:
             self.pulls -= 1
             if not clips:
                 del self.combos[clip.combo]  # type: ignore[arg-type]
-            self.dirty.add(("combo", clip.combo or ""))
+            self.dirty["combo", clip.combo or ""] = None
 
     def _refresh_reward(self, clip: Clip) -> None:
         reward = clip.reward
@@ -263,7 +263,7 @@ class Model:
             clips = self.combos.setdefault(clip.combo, {})
             self.pulls += clip.name not in clips
             clips[clip.name] = clip
-            self.dirty.add(("combo", clip.combo))
+            self.dirty["combo", clip.combo] = None
 
     # ------------------------------------------------------------ reading
     def known(self, id: str) -> str | None:

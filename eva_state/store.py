@@ -69,6 +69,7 @@ class StateStore(StoreReads):
         self._lock = threading.RLock()
         self._settled = threading.Condition(self._lock)
         self._in_progress: set[str] = set()
+        self._accepting = False
         self._model = Model()
         self._followers: dict[str, Follower] = {}
         self._writer: Writer | None = None
@@ -121,6 +122,7 @@ class StateStore(StoreReads):
             self.problems += self._writer.problems
             self._publisher = Publisher(self, self._files, self._publish_interval, self._clock)
             self._publisher.start()
+            self._accepting = True
         thread = threading.Thread(target=self._follow, name=f"eva-state-follow-{self.role}", daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -132,15 +134,19 @@ class StateStore(StoreReads):
             if thread is not threading.current_thread():
                 thread.join()
         self._threads.clear()
+        with self._settled:
+            self._accepting = False
+            while self._in_progress:  # actions under way are in the views that are published last
+                self._settled.wait()
         publisher, self._publisher = self._publisher, None
-        writer, self._writer = self._writer, None
         guard, self._guard = self._guard, None
         try:
-            if writer is not None:
-                writer.close()
             if publisher is not None:
                 publisher.close()
         finally:
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                writer.close()
             if guard is not None:
                 guard.release()
 
@@ -242,12 +248,12 @@ class StateStore(StoreReads):
     def _record(self, kind: str, data: dict[str, Any], id: str | None) -> Done:
         """Appends one event and waits until it is on disk, unless ``id`` has been recorded already."""
         id = os.urandom(8).hex() if id is None else checks.event_id(id)
-        writer = self._writer
-        if writer is None:
-            raise StateError(f"the state {self.state_dir} is not open for writing")
         with self._settled:
             while id in self._in_progress:
                 self._settled.wait()
+            writer = self._writer
+            if writer is None or not self._accepting:
+                raise StateError(f"the state {self.state_dir} is not open for writing")
             known = self._model.known(id)
             if known is not None:
                 if known != kind:
@@ -264,15 +270,21 @@ class StateStore(StoreReads):
         return Done(id)
 
     def record_many(self, drafts: list[Draft]) -> int:
-        """Appends many events with few fsyncs (imports). Those whose id is known are left out. Returns how many were written."""
+        """Appends many events with few fsyncs (imports); those whose id is known are left out. Returns how many were written.
+
+        Subscribers are told by the next :meth:`deliver`.
+        """
         if self._writer is None:
             raise StateError(f"the state {self.state_dir} is not open for writing")
         with self._lock:
             new = [draft for draft in drafts if self._model.known(draft.id) is None]
         for start in range(0, len(new), 5000):
             self._writer.append(new[start : start + 5000])
-        self._feed.deliver()
         return len(new)
+
+    def deliver(self) -> None:
+        """Calls the subscribers with what is due."""
+        self._feed.deliver()
 
     def rate(self, name: str, rating: dict[str, Any], id: str | None = None) -> Done:
         """Records a person's rating of a clip; it replaces the clip's whole earlier rating.

@@ -103,12 +103,16 @@ class Publisher:
     # ------------------------------------------------------------ publishing
     def flush(self) -> bool:
         """Takes in hand edits and publishes what changed. False when another process publishes or the disk refuses."""
+        done = self._flush()
+        self._store.deliver()  # outside the lock: a subscriber may call flush
+        return done
+
+    def _flush(self) -> bool:
         with self._lock:
             try:
                 if not self._acquire():
                     return False
-                waiting = self._take_in_edits()
-                self._publish(waiting)
+                self._publish(self._take_in_edits())
             except (OSError, StateError) as error:
                 if str(error) != self._failed:
                     log.error("%s: the views cannot be brought up to date now: %s", self._dir, error)
@@ -250,6 +254,7 @@ class Publisher:
             hand_edits.take_in(self._store, changed, self._files)
         for view, stamp in stamps.items():  # only now: had the disk refused, they would be taken in again
             self._stamps[view], self._applied[view] = stamp, {}
+            self._forget(view)  # written in place, perhaps: there is nothing of ours left to copy from
             self._views.due.add(view)
         return waiting
 

@@ -1,0 +1,181 @@
+"""Properties: two replicas agree whatever the order of reading, and a store agrees with its journal after any history."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from eva_state import documents, records
+from eva_state.documents import VIEWS
+from eva_state.model import Model
+from eva_state.records import Record
+from eva_state.store import StateStore
+from tests.eva_state.conftest import KEY, make_entry
+from tests.eva_state.test_views import assert_views_say_what_the_journal_says
+
+NAMES = st.sampled_from(["a.mp4", "b.mp4", "в.mp4"])
+KEYS = st.sampled_from([KEY, "euler|*|*|*|*|*"])
+QUALITY = st.integers(1, 10)
+
+
+@st.composite
+def journals(draw):
+    """Records of two writers with the clocks a real run could give them."""
+    ids: list[str] = []
+    clocks = {"agent": 0, "server": 0}
+    seqs = {"agent": 0, "server": 0}
+    out = []
+    for number in range(draw(st.integers(1, 14))):
+        writer = draw(st.sampled_from(["agent", "server"]))
+        if draw(st.booleans()):  # it had read the other's journal
+            clocks[writer] = max(clocks.values())
+        clocks[writer] += 1
+        seqs[writer] += 1
+        name = draw(NAMES)
+        kind = draw(st.sampled_from(["rating", "ban", "ban_clip", "unban", "undo", "generated", "import", "failed", "submitted", "space"]))
+        data = {
+            "rating": {"name": name, "rating": draw(st.none() | st.builds(lambda q: {"overall_quality": q}, QUALITY)), "rated_at": "x"},
+            "ban": {"key": draw(KEYS), "reason": "", "by": ""},
+            "ban_clip": {"key": draw(KEYS), "name": name, "rating": {"overall_quality": 2, "banned": True}, "rated_at": "x"},
+            "unban": {"key": draw(KEYS)},
+            "undo": {"target": draw(st.sampled_from([*ids, "unknown"]))},
+            "generated": {"prompt_id": draw(st.sampled_from("pq")), "entry": make_entry(name, draw(QUALITY) / 10), "reward": None},
+            "import": {"view": "knowledge.json", "key": f"history/{name}", "value": draw(st.none() | st.just(make_entry(name, 0.9)))},
+            "failed": {"prompt_id": draw(st.sampled_from("pq")), "kind": "oom"},
+            "submitted": {"prompt_id": draw(st.sampled_from("pq"))},
+            "space": {"space": {"n": number}},
+        }[kind]
+        id = f"submitted:{data['prompt_id']}" if kind == "submitted" else f"e{number}"
+        ids.append(id)
+        out.append((seqs[writer], id, clocks[writer], 1000.0 + number, writer, kind.removesuffix("_clip"), records.dump(data)))
+    return out
+
+
+def replica(found):
+    model = Model()
+    for fields in found:
+        model.apply(Record(*fields))
+    return model
+
+
+def facts(model):
+    out = {view: documents.document(model, view) for view in VIEWS}
+    out["knowledge.json"]["history"].sort(key=lambda item: item["video"])
+    for name in documents.QUEUE_LISTS:
+        out["review_queue.json"][name].sort(key=lambda item: item["video_id"])
+    out["bandit_state.json"]["banned_combos"].sort()
+    out |= {"failed": sorted(model.failed), "flight": sorted(model.submitted), "space": model.space and model.space.id}
+    out |= {"human": round(model.human_sum, 9), "counts": (model.generated, model.rated, model.human_count, model.pulls)}
+    out["actions"] = [(record.id, record.undone) for record in model.actions]
+    return json.loads(json.dumps(out))
+
+
+@given(journals(), st.randoms(use_true_random=False))
+@settings(max_examples=300, deadline=None)
+def test_the_order_of_reading_two_journals_does_not_matter(found, rng):
+    one = facts(replica(found))
+    by_writer = {writer: [item for item in found if item[4] == writer] for writer in ("agent", "server")}
+    assert facts(replica(by_writer["agent"] + by_writer["server"])) == one
+    assert facts(replica(by_writer["server"] + by_writer["agent"])) == one
+    mixed = []
+    rest = {writer: list(items) for writer, items in by_writer.items()}
+    while any(rest.values()):
+        mixed.append(rest[rng.choice([writer for writer in rest if rest[writer]])].pop(0))
+    assert facts(replica(mixed)) == one
+    assert facts(replica(mixed + mixed)) == one  # applied twice, the same
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Any sequence of actions, restarts and hand edits: the views say what a fresh reading of the journals says."""
+
+    def __init__(self):
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.ids: list[str] = []
+        self.quality: dict[str, int] = {}  # an independent account of the current ratings
+        self.undo_of: dict[str, tuple[str, int | None]] = {}
+        self.open()
+
+    def open(self):
+        self.store = StateStore(self.folder, "agent", publish_interval=3600, poll_interval=3600).start()
+
+    @rule(name=NAMES, quality=QUALITY)
+    def rate(self, name, quality):
+        done = self.store.rate(name, {"overall_quality": quality})
+        self.undo_of[done.event_id] = (name, self.quality.get(name))
+        self.last = done.event_id
+        self.quality[name] = quality
+        self.ids.append(done.event_id)
+
+    @rule(key=KEYS, lift=st.booleans())
+    def ban(self, key, lift):
+        self.ids.append((self.store.unban if lift else self.store.ban)(key).event_id)
+
+    @rule(name=NAMES)
+    def ban_clip(self, name):
+        done = self.store.ban_clip(name, KEY)
+        self.undo_of[done.event_id] = (name, self.quality.get(name))
+        self.last = done.event_id
+        self.quality[name] = 2
+        self.ids.append(done.event_id)
+
+    @rule(winner=st.sampled_from(["left", "tie"]))
+    def compare(self, winner):
+        self.ids.append(self.store.compare("a.mp4", "b.mp4", winner).event_id)
+
+    @rule(name=NAMES, score=QUALITY)
+    def generate(self, name, score):
+        self.store.generated(None, make_entry(name, score / 10), score / 10)
+
+    @precondition(lambda self: getattr(self, "last", None))
+    @rule()
+    def undo_last_rating(self):
+        self.store.undo(self.last)
+        name, before = self.undo_of[self.last]
+        if before is None:
+            self.quality.pop(name, None)
+        else:
+            self.quality[name] = before
+        self.last = None
+
+    @rule()
+    def restart(self):
+        self.store.close()
+        self.open()
+
+    @rule(name=NAMES, quality=st.none() | QUALITY)
+    def edit_by_hand(self, name, quality):
+        self.store.flush()
+        path = self.folder / "manual_ratings.json"
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if quality is None:
+            found.pop(name, None)
+            self.quality.pop(name, None)
+        else:
+            found[name] = {"rating": {"overall_quality": quality}}
+            self.quality[name] = quality
+        self.last = None
+        path.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        self.store.flush()
+
+    @invariant()
+    def the_views_and_a_fresh_replay_agree(self):
+        assert {name: item["rating"]["overall_quality"] for name, item in self.store.ratings().items()} == self.quality
+        assert self.store.flush()
+        assert_views_say_what_the_journal_says(self.store)
+        with StateStore(self.folder, "reader", poll_interval=3600) as reader:
+            assert facts(reader._model) == facts(self.store._model)
+
+    def teardown(self):
+        self.store.close()
+        shutil.rmtree(self.folder)
+
+
+StoreMachine.TestCase.settings = settings(max_examples=15, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck))
+test_any_history = StoreMachine.TestCase
