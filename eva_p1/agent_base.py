@@ -116,7 +116,9 @@ class EnhancedVideoAgentV4:
             self.ledger.submitted(job)
         job.graph = self.graph_for(job)
         try:
-            client.queue(job.graph, prompt_id=job.prompt_id)
+            queued = client.queue(job.graph, prompt_id=job.prompt_id)
+            if queued.prompt_id != job.prompt_id:
+                self.renamed(job, queued.prompt_id)
             finished = client.wait(job.prompt_id, timeout=self.options.job_timeout)
             result = self._score(client, job, finished)
         except ComfyUnavailable:
@@ -152,6 +154,8 @@ class EnhancedVideoAgentV4:
                 self._drain()
         except KeyboardInterrupt:
             self.stop("interrupted")
+            for lane in self._lanes:
+                lane.join(self.options.drain_timeout)
             raise
         finally:
             self._wind_down(live)
@@ -168,18 +172,9 @@ class EnhancedVideoAgentV4:
             except ValueError as error:
                 recommend = None
                 log.info("nothing to recommend: %s", error)
-            return {
-                "iterations": snapshot["iteration"],
-                "scored": snapshot["scored"],
-                "failed": snapshot["failed"],
-                "best_score": snapshot["best_score"],
-                "best_combo": snapshot["best_combo"],
-                "gpu_minutes": snapshot["gpu_minutes"],
-                "banned": self.ledger.ban_count,
-                "recommend": recommend,
-                "bandit": self.bandit.status(),
-                "simulator": self._servers.any_simulator,
-            }
+            figures = {name: snapshot[name] for name in ("scored", "failed", "best_score", "best_combo", "gpu_minutes", "simulator")}
+            learned = {"banned": self.ledger.ban_count, "recommend": recommend, "bandit": self.bandit.status()}
+            return {"iterations": snapshot["iteration"], **figures, **learned}
 
     def stop(self, reason: str = "stopped") -> None:
         """Ends the run soon: nothing new is chosen, waiting prompts are taken back, clips at hand are still scored. Any thread."""
@@ -243,6 +238,10 @@ class EnhancedVideoAgentV4:
         if job.ticket:
             self.ledger.mark_in_flight(job.params)
         return job.ticket
+
+    def renamed(self, job: Job, prompt_id: str) -> None:
+        """The server chose an id of its own (those before September 2025 do): the journal must know the prompt by it."""
+        self.ledger.renamed(job, prompt_id)
 
     def graph_for(self, job: Job) -> dict[str, Any]:
         return self._servers.graph_for(job)

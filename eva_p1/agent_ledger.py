@@ -10,6 +10,7 @@ import logging
 import threading
 from typing import Any
 
+from eva_env_base import StateError
 from eva_p1.agent_sync import StateSync, reward_of_rating
 from eva_p1.agent_types import BLAMELESS_KINDS, Job, Params
 from eva_state.keys import combo_key, matches
@@ -93,6 +94,14 @@ class Ledger:
         with self.lock:
             self.store.submitted(job.submitted_data())
 
+    def renamed(self, job: Job, prompt_id: str) -> None:
+        """The prompt goes by another id from now on."""
+        with self.lock:
+            old = job.submitted_data()
+            job.prompt_id = prompt_id
+            self.store.submitted(job.submitted_data())
+            self.store.failed(old["prompt_id"], {**old, "kind": "withdrawn", "reason": f"goes on as {prompt_id}", "cost_minutes": 0.0})
+
     def mark_in_flight(self, params: Params) -> None:
         """Tells the bandit of a pull it did not choose; params outside its space (an earlier run's) stay unknown to it."""
         with self.lock:
@@ -133,11 +142,20 @@ class Ledger:
 
     # ------------------------------------------------------------ bans
     def ban(self, key: str, reason: str, by: str) -> bool:
-        """Bans in the state and the bandit; False where the key was banned already."""
+        """Bans in the state and the bandit; False where the key was banned already, or where nothing would be left to try."""
         with self.lock:
             if self._sync.is_banned(key):
                 return False
-            self.store.ban(key, reason=reason, by=by)
+            try:
+                self.bandit.ban(key, reason)
+            except ValueError as error:  # it would leave nothing to try
+                log.warning("%s is not banned (%s): %s", key, reason, error)
+                return False
+            try:
+                self.store.ban(key, reason=reason, by=by)
+            except StateError:
+                self.bandit.unban(key)
+                raise
             self._sync.set_banned(key, reason)
             return True
 

@@ -101,11 +101,6 @@ class Servers:
         with self._lock:
             return self._profiles[api]
 
-    @property
-    def any_simulator(self) -> bool:
-        with self._lock:
-            return any(profile.simulator for profile in self._profiles.values())
-
     def graph_for(self, job: Job) -> dict[str, Any]:
         """The graph that makes this job's clip on its server."""
         profile = self.profile(job.api)

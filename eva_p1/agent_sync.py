@@ -42,8 +42,8 @@ class StateSync:
         return key in self._banned or any(is_pattern(pattern) and matches(pattern, key) for pattern in list(self._banned))
 
     def set_banned(self, key: str, reason: str) -> None:
-        """A ban this agent itself recorded."""
-        self._ban(key, reason)
+        """A ban this agent itself made, in the bandit and in the state."""
+        self._banned[key] = reason
 
     def notice(self, change: Any) -> None:
         """A change of the state; callable from any thread."""

@@ -68,6 +68,7 @@ class Job:
     graph: dict[str, Any] | None = None  # None for a job picked up after a restart: it is built again only if needed
     attempts: int = 0
     posted: bool = False
+    doubtful: bool = False  # the answer to a post was lost: the server may have it
     resumed: bool = False
     ticket: bool = False  # counted among the tries of this run
     withdrawn: str | None = None  # why it was taken out of the server's queue

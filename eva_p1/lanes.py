@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from eva_env_base import ComfyError, ComfyUnavailable, EvaError, PromptFailed, PromptRejected
 from eva_p1.agent_budget import Streak, Tickets
 from eva_p1.agent_live import Board
+from eva_p1.agent_patience import RESUME_ORDER, RESUME_WORDS, states_of, until_up
 from eva_p1.agent_servers import server_name
 from eva_p1.agent_types import AgentOptions, Job
 
@@ -39,6 +40,7 @@ class LaneOwner(Protocol):
     def prepare(self, client: Any) -> None: ...
     def next_job(self, api: str) -> Job | None: ...
     def adopt(self, job: Job) -> bool: ...
+    def renamed(self, job: Job, prompt_id: str) -> None: ...
     def graph_for(self, job: Job) -> dict[str, Any]: ...
     def is_banned(self, key: str) -> bool: ...
     def take_result(self, lane: Lane, job: Job, finished: Any) -> None: ...
@@ -63,6 +65,7 @@ class Lane:
         self._head_ready = threading.Condition(self._lock)
         self._jobs: list[Job] = []
         self._up = threading.Event()
+        self._away: str | None = None  # why the feeder could not post
         self._ended = threading.Event()
         self._check_bans = False
         self._scoring = 0
@@ -121,15 +124,16 @@ class Lane:
             self.kick()
 
     def _wait_loop(self) -> None:
-        if not self._until_up(lambda: self.owner.prepare(self.client)):
+        if not self._until_up(self._connect):
             return
-        self._adopt_resumed()
         self._up.set()
         self._wake.set()
         while not self._over():
             job = self._head()
             if job is not None:
                 self._follow(job)
+            elif self._away is not None:
+                self._on_away(self._away)
         if self.owner.stopping.is_set():
             self._leave_politely()
         self._row(state="stopped", now=None)
@@ -144,9 +148,13 @@ class Lane:
                 if self._check_bans:
                     self._withdraw_banned()
                 self._top_up()
-            except ComfyUnavailable as error:
-                # The waiter sees the same and waits for the server; until then there is nothing to feed.
+            except ComfyError as error:
                 log.info("%s: %s", self.api, error)
+                with self._lock:
+                    followed = any(job.posted for job in self._jobs)
+                if not followed:  # then the waiter has nobody to learn it from
+                    self._up.clear()
+                    self._away = str(error)
                 self._ended.wait(1.0)
 
     def _over(self) -> bool:
@@ -183,24 +191,33 @@ class Lane:
 
     def _post(self, job: Job) -> None:
         """Posts a job. A refusal is recorded as a failure; a server that is away leaves the job here, to be posted later."""
+        if job.doubtful and self.client.state_of(job.prompt_id) != "unknown":
+            self._set_posted(job)
+            return
         job.attempts += 1
         try:
             if job.graph is None:
                 job.graph = self.owner.graph_for(job)
-            self.client.queue(job.graph, prompt_id=job.prompt_id)
+            queued = self.client.queue(job.graph, prompt_id=job.prompt_id)
         except PromptRejected as error:
             self._drop(job)
             self._fail(job, "rejected", str(error))
             return
         except ComfyUnavailable:
             job.attempts -= 1
+            job.doubtful = True
             raise
         except ComfyError as error:
             self._drop(job)
             self._fail(job, "error", str(error))
             return
+        if queued.prompt_id != job.prompt_id:
+            self.owner.renamed(job, queued.prompt_id)
+        self._set_posted(job)
+
+    def _set_posted(self, job: Job) -> None:
         with self._lock:
-            job.posted = True
+            job.posted, job.doubtful = True, False
             self._show_queue()
             self._head_ready.notify_all()
 
@@ -253,7 +270,7 @@ class Lane:
                 return
             self._on_prompt_failed(job, error)
             return
-        except ComfyUnavailable as error:
+        except ComfyError as error:
             self._on_away(str(error))
             return
         if finished is None:  # stopped or withdrawn
@@ -266,7 +283,7 @@ class Lane:
 
     def _on_prompt_failed(self, job: Job, error: PromptFailed) -> None:
         if error.kind == "lost":
-            self._reconcile(job)
+            self._until_up(lambda: self._reconcile(job))
             return
         run_seconds = self.owner.board.elapsed(job)
         try:
@@ -284,18 +301,18 @@ class Lane:
         """The server cannot be reached: wait for it, then look which prompts it still knows."""
         self._up.clear()
         self._row(state="waiting_for_server", message=reason, now=None)
-        if self._until_up(lambda: self.client.system_stats()):
-            self._reconcile()
+        if self._until_up(self._reconcile):
+            self._away = None
             self._up.set()
             self.kick()
 
     def _reconcile(self, lost: Job | None = None) -> None:
         """After a restart of the server: prompts it no longer knows are posted again, each at most once."""
         with self._lock:
-            jobs = list(self._jobs)
-        for job in jobs:
-            if not job.posted or (job is not lost and self.client.state_of(job.prompt_id) != "unknown"):
-                continue
+            jobs = [job for job in self._jobs if job.posted and job is not lost]
+        self.client.system_stats()
+        states = states_of(self.client, jobs)
+        for job in [*([lost] if lost else []), *(job for state, job in states if state == "unknown")]:
             if job.attempts < MAX_POSTS:
                 self.owner.say(f"{self.api} forgot a prompt (was it restarted?); it is queued again: {job.combo_key}", logging.WARNING)
                 job.posted, job.started_at = False, None
@@ -318,51 +335,33 @@ class Lane:
 
     # ------------------------------------------------------------ start, pauses, end
     def _until_up(self, action: Callable[[], Any]) -> bool:
-        """Repeats ``action`` with backoff until the server answers; False where the run ended first."""
-        delay, longest = self.owner.options.backoff
-        told = ""
-        while not self._over():
-            try:
-                action()
-            except ComfyUnavailable as error:
-                text = str(error)
-            except PromptFailed:
-                raise
-            except ComfyError as error:
-                text = f"answers with an error: {error}"
-            else:
-                if told:
-                    self.owner.say(f"{self.api} is back")
-                self._row(state="running", message="")
-                return True
-            self._row(state="waiting_for_server", message=text, now=None)
-            if text != told:
-                self.owner.say(f"waiting for {self.api}: {text}", logging.WARNING)
-                told = text
-            if self.owner.stopping.wait(delay):
-                return False
-            delay = min(longest, delay * 2)
-        return False
+        def waiting(reason: str, is_new: bool) -> None:
+            self._row(state="waiting_for_server", message=reason, now=None)
+            if is_new:
+                self.owner.say(f"waiting for {self.api}: {reason}", logging.WARNING)
 
-    def _adopt_resumed(self) -> None:
-        """Takes up prompts an earlier run left here. Unknown ones are recorded as lost: nothing is paid for twice."""
-        order = {"done": 0, "failed": 0, "running": 1, "pending": 2}
-        known: list[tuple[int, Job]] = []
-        for job in self._resumed:
-            state = self.client.state_of(job.prompt_id)
+        def back(had_waited: bool) -> None:
+            if had_waited:
+                self.owner.say(f"{self.api} is back")
+            self._row(state="running", message="")
+
+        owner = self.owner
+        return until_up(action, over=self._over, stopping=owner.stopping, backoff=owner.options.backoff, on_wait=waiting, on_back=back)
+
+    def _connect(self) -> None:
+        """Learns what the server can do, then takes up prompts an earlier run left there. Unknown ones are recorded as lost."""
+        self.owner.prepare(self.client)
+        states = states_of(self.client, self._resumed)
+        self._resumed = []
+        for state, job in states:
             if state == "unknown":
                 self.owner.record_failure(job, "lost", f"{self.api} does not know this prompt of an earlier run")
-            else:
-                known.append((order.get(state, 2), job))
-        for rank, job in sorted(known, key=lambda pair: pair[0]):
-            if self.owner.adopt(job):
-                what = ("finished meanwhile", "is running", "is waiting")[rank]
-                self.owner.say(f"picked up a prompt of an earlier run, which {what}: {job.combo_key}")
+            elif self.owner.adopt(job):
+                self.owner.say(f"picked up a prompt of an earlier run, which {RESUME_WORDS[RESUME_ORDER[state]]}: {job.combo_key}")
                 with self._lock:
                     self._jobs.append(job)
             else:
                 self.owner.say(f"a prompt of an earlier run is left for the next run, --iterations is used up: {job.combo_key}")
-        self._resumed = []
         self._show_queue()
 
     def _leave_politely(self) -> None:

@@ -43,7 +43,7 @@ class EnhancedVideoAgentV4Merged(EnhancedVideoAgentV4):
             self.journal.write(
                 {
                     "timestamp": self._clock(),
-                    "video": path.name,
+                    "video": path.relative_to(self.video_dir).as_posix() if path.is_relative_to(self.video_dir) else path.name,
                     "prompt_id": job.prompt_id,
                     "combo_key": job.combo_key,
                     "fast": fast.get("metrics"),

@@ -165,11 +165,10 @@ def build_agent(
     args: argparse.Namespace, settings: Settings, store: Any, space: Any, workflow: Any, policies: list[Any], options: Any, journal: Any
 ) -> Any:
     """The merged agent with everything it needs, from the command line."""
-    from eva_p1.content_policy import check
-    from eva_p1.prompt_generator import PromptGenerator
-
     from eva_p1.comfy_client import ComfyClient
+    from eva_p1.content_policy import check
     from eva_p1.multi_bandit import MultiDimensionalBandit
+    from eva_p1.prompt_generator import PromptGenerator
     from eva_p2.merged_agent import EnhancedVideoAgentV4Merged
     from qa.judges import LazyAnalyzer, deep_judge, taste_judge
 

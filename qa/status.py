@@ -28,13 +28,13 @@ def describe(state_dir: Path, space: SearchSpace | None = None, clock: Callable[
         stats = store.stats()
         parts = [
             _now(state_dir, clock()),
-            f"{stats['total_generated']} clips, {stats['total_rated']} rated, {stats['failed']} failed tries, "
+            f"{stats['total_generated']} clips, {stats['total_rated']} rated, {len(_failed(store))} failed tries, "
             f"{stats['combos_tried']} of {bandit.arm_count} combos tried, {minutes(_cost(store))}",
             _best(store.combo_stats()),
             _bets(bandit),
             _bans(store.bans()),
             _flight(store.in_flight(), clock()),
-            _failures(store.failures()),
+            _failures(_failed(store)),
         ]
     return "\n\n".join(part for part in parts if part)
 
@@ -112,8 +112,12 @@ def _flight(jobs: list[dict[str, Any]], at: float) -> str:
     return table(f"{len(jobs)} in flight", ("combo", "server", "since"), rows)
 
 
-def _failures(failures: list[dict[str, Any]]) -> str:
-    shown = [failure for failure in failures if failure.get("kind") != "withdrawn"]
+def _failed(store: StateStore) -> list[dict[str, Any]]:
+    """Failed tries; a prompt taken back before it started is none."""
+    return [failure for failure in store.failures() if failure.get("kind") != "withdrawn"]
+
+
+def _failures(shown: list[dict[str, Any]]) -> str:
     if not shown:
         return ""
     rows = []

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from eva_env_base import ClipError, EvaError, PromptFailed, UsageError, WorkflowError
+from eva_env_base import ClipError, ComfyError, ComfyUnavailable, EvaError, PromptFailed, StateFull, UsageError, WorkflowError
 from eva_p1.agent_hooks import AgentHooks
 from eva_state.keys import combo_key
 from eva_state.store import StateStore
-from tests.agent_fakes import FAST, FakeAnalyzer, FakeComfy, make_agent, until
+from tests.agent_fakes import FAST, SMALL_SPACE, FakeAnalyzer, FakeComfy, make_agent, until
 
 PARAMS = {"sampler": "euler", "scheduler": "simple", "fps": 16, "cfg_scale": 2, "steps": 8, "width": 640, "height": 480}
 
@@ -390,3 +390,96 @@ def _status(tmp_path: Path, state: str) -> dict[str, Any] | None:
         return None
     status = json.loads(path.read_text(encoding="utf-8"))
     return status if status["state"] == state else None
+
+
+def test_a_server_that_names_its_prompts_itself_is_followed_by_its_name(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    plain = comfy.queue
+
+    def renaming(graph: Any, *, prompt_id: str, extra_data: Any = None) -> Any:
+        return plain(graph, prompt_id=f"own-{prompt_id}")
+
+    comfy.queue = renaming  # type: ignore[method-assign]
+    stats = make_agent(store, [comfy], tmp_path).search_v4(3)
+    assert (stats["scored"], stats["failed"]) == (3, 0) and len(comfy.posts) == 3
+    assert all(entry["prompt_id"].startswith("own-") for entry in store.history()) and store.in_flight() == []
+
+
+def test_a_post_whose_answer_was_lost_is_not_paid_for_twice(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    plain, hiccups = comfy.queue, [1]
+
+    def hiccup(graph: Any, *, prompt_id: str, extra_data: Any = None) -> Any:
+        queued = plain(graph, prompt_id=prompt_id)
+        if hiccups:
+            hiccups.pop()
+            raise ComfyUnavailable("the answer to a prompt was lost")
+        return queued
+
+    comfy.queue = hiccup  # type: ignore[method-assign]
+    stats = make_agent(store, [comfy], tmp_path).search_v4(3)
+    assert stats["scored"] == 3 and len(comfy.posts) == 3
+
+
+def test_trouble_while_looking_up_prompts_is_waited_out(tmp_path: Path, comfy: FakeComfy) -> None:
+    with StateStore(tmp_path / "state", role="agent") as store:
+        job = {"api": comfy.url, "params": PARAMS, "combo_key": combo_key(PARAMS), "prompt": "p", "negative_prompt": "", "seed": 1}
+        store.submitted({"prompt_id": "gone", "prefix": "x", "seconds": 2.0, **job})
+        plain, hiccups = comfy.state_of, [1, 2]
+
+        def hiccup(prompt_id: str) -> str:
+            if hiccups:
+                raise ComfyError(f"answers nonsense {hiccups.pop()}")
+            return plain(prompt_id)
+
+        comfy.state_of = hiccup  # type: ignore[method-assign]
+        stats = make_agent(store, [comfy], tmp_path).search_v4(1)
+        assert stats["scored"] == 1 and [failure["kind"] for failure in store.failures()] == ["lost"]
+
+
+def test_the_last_combo_is_never_banned_by_a_rule(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    agent = make_agent(
+        store, [comfy], tmp_path, space={**SMALL_SPACE, "sampler": ["euler"], "scheduler": ["simple"], "cfg_scale": [2], "steps": [8]}
+    )
+    agent.run_iteration_v4(PARAMS)
+    assert not agent.ban(combo_key(PARAMS), "bad", by="qa-ban")
+    assert store.bans() == {}
+
+
+def test_rewards_before_an_unban_do_not_count_for_policies(tmp_path: Path, comfy: FakeComfy) -> None:
+    key = combo_key(PARAMS)
+    with StateStore(tmp_path / "state", role="agent", poll_interval=0.02) as store:
+        agent = make_agent(store, [comfy], tmp_path)
+        agent.run_iteration_v4(PARAMS)
+        agent.run_iteration_v4(PARAMS)
+        assert agent.recent_rewards(key) == [0.6, 0.6]
+        clip = store.history()[0]["video"]
+        store.rate(clip, {"overall_quality": 1})
+        agent._drain()
+        assert agent.recent_rewards(key) == [0.0, 0.6], "a person's rating stands in for the automatic score"
+        store.ban(key, by="a person")
+        store.unban(key, by="a person")
+        agent._drain()
+        assert agent.recent_rewards(key) == []
+        agent.run_iteration_v4(PARAMS)
+    with StateStore(tmp_path / "state", role="agent") as store:
+        agent = make_agent(store, [comfy], tmp_path)
+        agent.run_iteration_v4(PARAMS)
+        assert agent.recent_rewards(key) == [0.6, 0.6], "the same after a restart"
+
+
+def test_a_full_disk_ends_the_run_and_loses_nothing(store: StateStore, comfy: FakeComfy, tmp_path: Path, monkeypatch: Any) -> None:
+    agent = make_agent(store, [comfy], tmp_path)
+    plain = store.generated
+    monkeypatch.setattr(store, "generated", lambda *_args: (_ for _ in ()).throw(StateFull("no space left in the state folder")))
+    with pytest.raises(StateFull, match="no space"):
+        agent.search_v4(5)
+    assert store.history() == [] and store.in_flight()
+    monkeypatch.setattr(store, "generated", plain)
+    paid = {prompt.prompt_id for prompt in comfy.prompts if prompt.state == "done"}
+    make_agent(store, [comfy], tmp_path).search_v4(2)
+    assert paid <= {entry["prompt_id"] for entry in store.history()}
+
+
+@pytest.mark.parametrize("iterations", [-1])
+def test_wrong_iterations_are_refused(store: StateStore, comfy: FakeComfy, tmp_path: Path, iterations: int) -> None:
+    with pytest.raises(UsageError, match="iterations"):
+        make_agent(store, [comfy], tmp_path).search_v4(iterations)
