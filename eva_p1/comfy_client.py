@@ -147,11 +147,12 @@ class ComfyClient:
         self._remember(prompt_id, graph)
         attempt, doubtful = 0, False
         while True:
+            looks = SETTLE_LOOKS
             try:
                 response = self._http.send("POST", "/prompt", json=body)
             except requests.RequestException as error:
                 reason = self._http.away_reason(error)
-                sent = not never_sent(error)
+                looks = 0 if never_sent(error) else SETTLE_LOOKS
             else:
                 if response.status_code not in AWAY_STATUS:
                     if response.status_code >= 500 and (found := self._find(prompt_id)) is not None:
@@ -160,10 +161,12 @@ class ComfyClient:
                     if doubtful:
                         self._drop_double(prompt_id)
                     return queued
-                reason, sent = f"answers {response.status_code} {response.reason}", True
-            if sent:
+                reason = f"answers {response.status_code} {response.reason}"
+                # 429 and 503 come from whoever refused to pass the request on, so it is not on its way any more.
+                looks = 1 if response.status_code in (429, 503) else SETTLE_LOOKS
+            if looks:
                 doubtful = True
-                found = self._settle(prompt_id)
+                found = self._settle(prompt_id, looks)
                 if found is not None:
                     return found
             if attempt >= self._http.retries:
@@ -218,9 +221,9 @@ class ComfyClient:
         prompt = entry.get("prompt")
         return Queued(prompt_id, float(prompt[0]) if isinstance(prompt, list) and prompt and isinstance(prompt[0], (int, float)) else 0.0)
 
-    def _settle(self, prompt_id: str) -> Queued | None:
+    def _settle(self, prompt_id: str, looks: int) -> Queued | None:
         """After a request whose answer was lost: did the server take it?"""
-        for look in range(SETTLE_LOOKS):
+        for look in range(looks):
             if look:
                 self._sleep(SETTLE_PAUSE)
             try:

@@ -14,6 +14,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from socket import SHUT_RDWR
 from typing import Any
 
 import websocket
@@ -41,6 +42,7 @@ class Listener:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
+        self._socket: Any = None
         self._current: str | None = None  # the prompt the server is executing: some messages do not name theirs
         self.connected = threading.Event()
 
@@ -54,6 +56,12 @@ class Listener:
     def close(self) -> None:
         """Ends the thread and waits for it."""
         self._closing.set()
+        raw = getattr(self._socket, "sock", None)
+        if raw is not None:
+            try:
+                raw.shutdown(SHUT_RDWR)  # wakes the thread out of its recv
+            except OSError as error:
+                log.debug("the WebSocket was gone already: %s", error)
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(RECV_SLICE * 3 + 10)
@@ -86,14 +94,18 @@ class Listener:
                 attempt += 1
                 continue
             attempt = 0
+            self._socket = socket
             self.connected.set()
             self._tell_all("_connected")
             try:
                 self._listen(socket)
             except (OSError, websocket.WebSocketException) as error:
+                if self._closing.is_set():
+                    continue
                 log.info("the WebSocket to %s was cut: %s", self._address.shown, error or type(error).__name__)
             finally:
                 self.connected.clear()
+                self._socket = None
                 socket.close(timeout=1)
                 socket.shutdown()  # close() leaves the file descriptor open where the server closed first
             if not self._closing.is_set():
