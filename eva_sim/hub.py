@@ -24,6 +24,7 @@ FEATURES: dict[str, Any] = {
     "max_upload_size": 104857600,
     "extension": {"manager": {"supports_v4": True}},
 }
+SEND_SECONDS = 10.0  # a client that reads nothing for so long must not hold up the others
 PREVIEW, PREVIEW_WITH_METADATA, JPEG_FORMAT = 1, 4, 1
 
 
@@ -91,12 +92,20 @@ class Hub:
             targets = list(self._sockets.values()) if client is None else [self._sockets[client]] if client in self._sockets else []
             for socket in targets:
                 try:
-                    if isinstance(message, bytes):
-                        await socket.send_bytes(message)
-                    else:
-                        await socket.send_str(message)
+                    sending = socket.send_bytes(message) if isinstance(message, bytes) else socket.send_str(message)
+                    await asyncio.wait_for(sending, SEND_SECONDS)
+                except asyncio.TimeoutError:
+                    log.warning("a client does not read its messages: it is cut off")
+                    self._forget(socket)
                 except (ConnectionError, RuntimeError) as error:
                     log.debug("a socket is gone: %s", error)
+
+    def _forget(self, socket: web.WebSocketResponse) -> None:
+        for client in [one for one, its in self._sockets.items() if its is socket]:
+            del self._sockets[client]
+            transport = self._transports.pop(client, None)
+            if transport is not None:
+                transport.abort()
 
     def _abort(self) -> None:
         for transport in self._transports.values():

@@ -160,7 +160,8 @@ class Scene:
 
     @staticmethod
     def _choose_theme(words: list[str], rng: np.random.Generator) -> Theme:
-        scores = [sum(word in theme.words for word in words) for theme in THEMES]
+        known = [word if any(word in theme.words for theme in THEMES) else word.removesuffix("s") for word in words]
+        scores = [sum(word in theme.words for word in known) for theme in THEMES]
         pick = int(rng.integers(len(THEMES) - 2))  # without a hint: any of the plain places
         return THEMES[int(np.argmax(scores))] if max(scores) else THEMES[pick]
 

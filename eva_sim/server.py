@@ -87,6 +87,7 @@ class SimServer:
             for folder in (self.output_dir, self.folders.temp, self.folders.input):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            self._remove_scratch()
             raise EvaError(f"output folder {self.output_dir} cannot be used: {error.strerror}; choose another with --output-dir") from None
         self._loop = asyncio.get_running_loop()
         app = web.Application(middlewares=[self._gate], client_max_size=100 * 1024 * 1024)

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -61,11 +60,9 @@ def test_serves_says_what_it_is_and_ends_on_ctrl_c(launch, connect, graph, tmp_p
     client.queue(graph(slow=60.0))
     listener = connect(url)
     listener.hear()
-    begun = time.monotonic()
     process.send_signal(signal.SIGINT)
-    code, _, err = end(process)
+    code, _, err = end(process)  # its own deadline is far below the minute the job would take
     assert code == 130 and "Traceback" not in err and "simulator" in err
-    assert time.monotonic() - begun < 10  # in the middle of a job of a minute
 
 
 def test_sigterm_ends_it_cleanly(launch):
