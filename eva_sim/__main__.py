@@ -57,6 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not 0 <= args.port <= 65535:
         raise UsageError(f"--port {args.port}: not a port number (0 to 65535)")
     setup_logging(args.log_level)
+
+    def crash() -> None:
+        server.remove_scratch()
+        os._exit(CRASH_CODE)
+
     server = SimServer(
         args.output_dir,
         host=args.host,
@@ -65,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         speed=args.speed,
         job_seconds=args.job_seconds,
         faults=args.fault,
-        crash=lambda: os._exit(CRASH_CODE),
+        crash=crash,
     )
     asyncio.run(serve(server))
     return EXIT_OK

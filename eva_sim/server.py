@@ -56,10 +56,10 @@ class SimServer:
             raise UsageError(f"--job-seconds {job_seconds}: cannot be negative")
         self.host, self.port, self.seed = host, port, seed
         self.output_dir = Path(output_dir).resolve()
+        self.faults = FaultPlan(faults)
         self.scratch = Path(tempfile.mkdtemp(prefix="eva-sim-"))
         self.folders = Folders(self.output_dir, self.scratch / "temp", self.scratch / "input")
         self.surface = QualitySurface(seed)
-        self.faults = FaultPlan(faults)
         self.table = object_info()
         self.hub = Hub(lambda: self.queue.remaining())
         self.queue = JobQueue(changed=self.hub.send_status)
@@ -87,7 +87,7 @@ class SimServer:
             for folder in (self.output_dir, self.folders.temp, self.folders.input):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            self._remove_scratch()
+            self.remove_scratch()
             raise EvaError(f"output folder {self.output_dir} cannot be used: {error.strerror}; choose another with --output-dir") from None
         self._loop = asyncio.get_running_loop()
         app = web.Application(middlewares=[self._gate], client_max_size=100 * 1024 * 1024)
@@ -99,7 +99,7 @@ class SimServer:
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
-            self._remove_scratch()
+            self.remove_scratch()
             if error.errno == errno.EADDRINUSE:
                 raise EvaError(
                     f"port {self.port} on {self.host} is in use; stop the other program or choose another --port (0 picks a free one)"
@@ -136,14 +136,15 @@ class SimServer:
             await self._runner.cleanup()
         if self._worker is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._wait_for_threads, self._worker)
-        self._remove_scratch()
+        self.remove_scratch()
         self.ended.set()
 
     def _wait_for_threads(self, worker: threading.Thread) -> None:
         worker.join(STOP_SECONDS)
         self.executor.wait_for_renders(STOP_SECONDS)
 
-    def _remove_scratch(self) -> None:
+    def remove_scratch(self) -> None:
+        """Deletes the temporary files: uploads, temporary outputs, renders in progress."""
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _cut_connections(self) -> None:

@@ -35,6 +35,6 @@ def test_routes(tmp_path):
     paths = {re.sub(r"\{\w+\}", "{}", resource.canonical.removeprefix("/api")) for resource in app.router.resources()} - {"/"}
     documented = re.sub(r"\{\w+\}", "{}", TEXT)
     assert {path for path in paths if path not in documented} == set()
-    server._remove_scratch()
+    server.remove_scratch()
     for figure in server.queue.stats():
         assert figure == "simulator" or f"`{figure}`" in TEXT
