@@ -155,7 +155,7 @@ class StateStore(StoreReads):
         """Reads every journal into a new model. Called with the lock held, or before threads run."""
         model = Model()
         self._followers = {}
-        # The collector would walk the growing replica again and again, and find nothing: three quarters of the time.
+        # The collector would walk the growing replica again and again, and find nothing: a quarter of the time.
         collecting = gc.isenabled()
         gc.disable()
         try:
