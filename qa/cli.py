@@ -170,7 +170,10 @@ def build_agent(
     from eva_p1.multi_bandit import MultiDimensionalBandit
     from eva_p1.prompt_generator import PromptGenerator
     from eva_p2.merged_agent import EnhancedVideoAgentV4Merged
-    from qa.judges import LazyAnalyzer, deep_judge, taste_judge
+    from qa.judges import LazyAnalyzer, deep_judge, explain_missing_taste
+
+    if args.train_improved:
+        explain_missing_taste(store.stats()["total_rated"])
 
     return EnhancedVideoAgentV4Merged(
         [ComfyClient(url, patience=PATIENCE) for url in settings.api],
@@ -186,8 +189,7 @@ def build_agent(
         options=options,
         check_text=check,
         rng=random.Random(args.seed),
-        deep=deep_judge(settings) if args.use_enhanced_analysis else None,
-        taste=taste_judge(settings, store) if args.train_improved else None,
+        deep=deep_judge() if args.use_enhanced_analysis else None,
         journal=journal,
     )
 

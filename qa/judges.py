@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from eva_env_base import EvaError, Settings, has_module
+from eva_env_base import has_module
 
-log = logging.getLogger("eva.agent")
+log = logging.getLogger("eva.judges")
 
 
 class LazyAnalyzer:
@@ -25,17 +25,25 @@ class LazyAnalyzer:
         return self._analyzer.analyze(path)
 
 
-def deep_judge(settings: Settings) -> Any:
-    """Deep analysis. Raises :class:`EvaError` saying what it needs where it cannot run."""
-    if not has_module("eva_p3.video_processor"):
-        raise EvaError("--use-enhanced-analysis: this build has no deep analysis (eva_p3.video_processor); run without the flag")
-    from eva_p3.video_processor import VideoProcessor
+def deep_judge(processor: Any = None) -> Any:
+    """Deep analysis by ``processor`` (None: one with every detector), or None where no detector can run; those that cannot are named."""
+    if processor is None:
+        from eva_p3.video_processor import VideoProcessor
 
-    return VideoProcessor()
+        processor = VideoProcessor()
+    reasons = {detector.metric: detector.unavailable() for detector in processor.detectors}
+    for metric, reason in reasons.items():
+        if reason:
+            log.warning("deep analysis goes without %s: %s", metric, reason)
+    if all(reasons.values()):
+        log.warning("--use-enhanced-analysis: nothing of it can run here; clips are scored by the fast metrics alone")
+        return None
+    return processor
 
 
-def taste_judge(settings: Settings, store: Any) -> Any:
-    """The taste model, trained on the ratings of the state. Raises :class:`EvaError` saying what it needs where it cannot be trained."""
-    if not has_module("eva_p3.training"):
-        raise EvaError("--train-improved: this build has no taste model (eva_p3.training); run without the flag")
-    raise EvaError("--train-improved: not connected")
+def explain_missing_taste(ratings: int) -> None:
+    """Says that this build has no taste model and what becomes of the ``ratings``; the run goes on without it."""
+    missing = [name for name in ("sklearn", "torch") if not has_module(name)]
+    needs = f" It will also need {' and '.join(missing)}, which this Python lacks." if missing else ""
+    kept = f"your {ratings} ratings steer the search itself and are kept for it"
+    log.warning("--train-improved: this build has no taste model yet; %s.%s", kept, needs)
