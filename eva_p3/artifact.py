@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from .detection_types import Detection, Finding, Gray, Rgb, Sample, falling
 
 BANDING_SIDE = 640
 BANDING_FRAMES = 3  # the costliest measure, and bands last longer than a frame
-BANDING_HALF, BANDING_STEEP = 0.35, 2.0
+BANDING_HALF, BANDING_STEEP = 2.5, 1.5  # percent of the pixels
+REACH = 4
 NOISE_HALF, NOISE_STEEP = 14.0, 2.5
 BURST_HALF, BURST_STEEP = 8.0, 2.0
 SATURATED_HALF, SATURATED_STEEP = 0.30, 2.0
@@ -49,7 +49,7 @@ class Artifacts:
         findings: list[Finding] = []
         worst = int(np.argmax(bands))
         if bands[worst] > BANDING_HALF:
-            findings.append(_finding("banding", shaded[worst], bands[worst]))
+            findings.append(_finding("banding", shaded[worst], bands[worst] / 20))
         loud = int(np.argmax(bursts))
         if burst > BURST_HALF / 2:
             findings.append(_finding("noise_burst", samples[loud], burst / 20))
@@ -63,40 +63,27 @@ def _finding(kind: str, sample: Sample, severity: float) -> Finding:
     return Finding(kind, sample.seconds, sample.seconds, sample.index, min(1.0, severity), Artifacts.metric)
 
 
-def banding(luma: Gray, window: int = 31) -> float:
-    """Strength of contours in smooth areas, 0 (none) to about 1.
+def banding(luma: Gray) -> float:
+    """Density of contours in what should be smooth shades, in percent of the picture's pixels.
 
-    After P. Tandon et al., "CAMBI: Contrast-aware multiscale banding index", PCS 2021, simplified to one scale: where the
-    picture is locally flat, how evenly a window is split between a pixel's own code v and the codes v +- 1..4. A dithered
-    or noisy shade is not flat; a banded one is made of flat plateaus a step apart. Mean over the flat part of the picture,
-    scaled by its share, over the contrasts 2..4 (a step of one code is the least 8 bits can show).
+    A contour pixel has, ``REACH`` pixels to both sides (across or along), an exactly flat patch of 5 x 5, and between the two
+    a step of 3 to 16 codes. One code (two, where video range was stretched) is the least 8 bits can show; larger steps are
+    edges. A dithered or noisy shade is never flat. The flat-patch idea is that of P. Tandon et al., "CAMBI: Contrast-aware
+    multiscale banding index", PCS 2021.
     """
     factor = min(1.0, BANDING_SIDE / max(luma.shape))
-    picture = luma
-    if factor < 1.0:
-        step = round(1 / factor)
-        picture = np.ascontiguousarray(luma[::step, ::step])  # thinned, not averaged: averaging would dither the bands
-    if min(picture.shape) < window:
+    step = max(1, round(1 / factor))
+    picture = np.ascontiguousarray(luma[::step, ::step])  # thinned, not averaged: averaging would dither the bands
+    if min(picture.shape) <= 4 * REACH:
         return 0.0
-    flat = cv2.absdiff(cv2.dilate(picture, np.ones((3, 3), np.uint8)), cv2.erode(picture, np.ones((3, 3), np.uint8))) == 0
-    if flat.mean() < 0.02:
-        return 0.0
-    shares = {code: _share(picture, flat, code, window) for code in np.unique(picture[flat]).tolist()}
-    strength = np.zeros(picture.shape, np.float32)
-    nothing = np.zeros(picture.shape, np.float32)
-    for code, own in shares.items():
-        here = flat & (picture == code)
-        for contrast in (2, 3, 4):
-            other = np.maximum(shares.get(code + contrast, nothing)[here], shares.get(code - contrast, nothing)[here])
-            mine = own[here]
-            split = contrast * mine * other / np.maximum(mine + other, 1e-6)
-            strength[here] = np.maximum(strength[here], split)
-    return float(strength.sum() / picture.size)
-
-
-def _share(picture: Gray, flat: NDArray[np.bool_], code: int, window: int) -> NDArray[np.float32]:
-    mask = (flat & (picture == code)).astype(np.float32)
-    return np.asarray(cv2.boxFilter(mask, -1, (window, window)), np.float32)
+    patch = np.ones((5, 5), np.uint8)
+    flat = cv2.dilate(picture, patch) == cv2.erode(picture, patch)
+    contours = 0
+    for values, flats in ((picture, flat), (picture.T, flat.T)):
+        before, after = values[:, : -2 * REACH].astype(np.int16), values[:, 2 * REACH :]
+        height = np.abs(after - before)
+        contours += int((flats[:, : -2 * REACH] & flats[:, 2 * REACH :] & (height >= 3) & (height <= 16)).sum())
+    return 100.0 * contours / picture.size
 
 
 def noise_level(luma: Gray) -> float:

@@ -15,6 +15,7 @@ UNMATCHED_HALF, UNMATCHED_STEEP = 0.45, 3.0
 MATCH_PIXELS = 1.5  # forward and backward flow may differ by this much before a place counts as unmatched
 CUT_RESIDUAL, CUT_UNMATCHED = 0.5, 0.5
 MIN_SIDE = 48
+STRUCTURE_SLOPE = 1.5  # luma codes a pixel
 
 
 class TemporalConsistency:
@@ -78,15 +79,19 @@ def pair_residual(first: Gray, second: Gray) -> tuple[float, float] | None:
     back = cv2.remap(backward, to_x, to_y, cv2.INTER_LINEAR)
     disagreement = np.hypot(forward[..., 0] + back[..., 0], forward[..., 1] + back[..., 1])
     matched = inside & (disagreement <= MATCH_PIXELS + 0.05 * np.hypot(forward[..., 0], forward[..., 1]))
-    if not inside.any():
-        return None
-    unmatched = 1.0 - float(matched.sum() / inside.sum())
+    before, after = _smooth(first), _smooth(second)
+    # Flow is a guess where the picture is smooth: only places with structure can fail to match.
+    slope = np.hypot(cv2.Sobel(before, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(before, cv2.CV_32F, 0, 1, scale=0.125))
+    structured = inside & (slope > STRUCTURE_SLOPE)
+    unmatched = 1.0 - float((matched & structured).sum() / structured.sum()) if structured.sum() > 50 else 0.0
     if matched.mean() < 0.02:
         return 1.0, unmatched
-    moved = cv2.remap(_smooth(second), to_x, to_y, cv2.INTER_LINEAR)
-    difference = moved - _smooth(first)
-    difference -= float(np.median(difference[matched]))
-    return float(np.abs(difference[matched]).mean() / contrast), unmatched
+    moved = cv2.remap(after, to_x, to_y, cv2.INTER_LINEAR)
+    one, two = before[matched], moved[matched]
+    gain = float(np.cov(one, two)[0, 1] / max(float(np.var(two)), 1e-6))
+    gain = min(1.5, max(0.67, gain))  # brightness common to the picture: a change of gain and offset
+    difference = gain * (two - two.mean()) - (one - one.mean())
+    return float(np.abs(difference).mean() / contrast), unmatched
 
 
 def _smooth(picture: Gray) -> NDArray[np.float32]:
