@@ -338,7 +338,7 @@ def _length_step(graph: Mapping[str, Any], node_id: str, names: tuple[str, ...],
 def _makes_video(graph: Mapping[str, Any], node_id: str) -> bool:
     """Takes images in, and has a frame rate or a video's name."""
     inputs = inputs_of(graph, node_id)
-    eats_images = any(name in ("images", "image", "frames") for name, _, _ in links_of(graph, node_id))
+    eats_images = any(as_link(inputs.get(name)) for name in ("images", "image", "frames"))  # even if that link leads nowhere
     return eats_images and (any(name in inputs for name in FPS_INPUTS) or "video" in class_of(graph, node_id).lower())
 
 
