@@ -13,6 +13,7 @@ import { ScrubBar } from './scrub.js';
 const SPEEDS = [0.1, 0.25, 0.5, 1, 1.5, 2, 3];
 const POOL = 5; // the one shown, three to come, the one before
 const USUAL_FPS = 16;
+const WHOLE_BYTES = 80e6; // a larger clip is streamed instead of held in memory
 
 /** @typedef {{name: string, fps?: number | null, findings?: Array<{kind: string, seconds: number}>}} Clip */
 
@@ -20,6 +21,10 @@ const USUAL_FPS = 16;
 export class Player extends EventTarget {
   /** @type {Map<string, HTMLVideoElement>} name -> element, least recently wanted first */
   #pool = new Map();
+  /** @type {string[]} names still to be loaded ahead, nearest first */
+  #ahead = [];
+  /** @type {{name: string, abort: AbortController} | null} the one being loaded ahead */
+  #loading = null;
   /** @type {Clip | null} */
   clip = null;
   #speed = Number(sessionStorage.getItem('eva.speed')) || 1;
@@ -96,6 +101,8 @@ export class Player extends EventTarget {
       return;
     }
     const video = this.#element(clip.name);
+    if (this.#loading?.name === clip.name) this.#loading.abort.abort();
+    if (!video.getAttribute('src')) video.src = videoUrl(clip.name); // not loaded ahead: stream it
     if (before && before !== video) {
       before.pause();
       before.classList.remove('on');
@@ -112,14 +119,48 @@ export class Player extends EventTarget {
     else video.addEventListener('timeupdate', shown, { once: true });
   }
 
-  /** Loads clips that will be wanted soon. @param {Clip[]} clips nearest first */
+  /**
+   * Loads clips that will be wanted soon, whole and one after the other: a video element that loads by
+   * itself keeps a connection to the server open, and a browser grants only six, which saving needs too.
+   * @param {Clip[]} clips nearest first
+   */
   preload(clips) {
-    for (const clip of [...clips].reverse()) {
-      this.#element(clip.name);
-      const strip = new Image();
-      strip.src = filmstripUrl(clip.name);
-    }
+    for (const clip of [...clips].reverse()) this.#element(clip.name);
     if (this.clip) this.#element(this.clip.name); // the one shown is never the one recycled
+    this.#ahead = clips.map((clip) => clip.name);
+    if (this.#loading && !this.#ahead.includes(this.#loading.name)) this.#loading.abort.abort();
+    this.#loadNext();
+  }
+
+  async #loadNext() {
+    if (this.#loading) return;
+    const name = this.#ahead.find((other) => this.#pool.get(other)?.getAttribute('src') === null);
+    if (name === undefined) return;
+    const abort = new AbortController();
+    this.#loading = { name, abort };
+    const source = await this.#fetchWhole(name, abort.signal);
+    const video = this.#pool.get(name);
+    if (video && !video.getAttribute('src') && source) video.src = source;
+    else if (source?.startsWith('blob:')) URL.revokeObjectURL(source);
+    this.#loading = null;
+    if (source !== null || abort.signal.aborted) this.#loadNext();
+  }
+
+  /** @param {string} name @param {AbortSignal} signal @returns {Promise<string | null>} null: try later */
+  async #fetchWhole(name, signal) {
+    try {
+      const response = await fetch(videoUrl(name), { signal, priority: 'low' });
+      if (!response.ok || Number(response.headers.get('Content-Length')) > WHOLE_BYTES) {
+        await response.body?.cancel();
+        return videoUrl(name); // the element streams it, or tells what is wrong with it
+      }
+      const strip = new Image();
+      strip.src = filmstripUrl(name);
+      return URL.createObjectURL(await response.blob());
+    } catch (error) {
+      if (error.name !== 'AbortError') console.info(`${name} could not be loaded ahead:`, error.message);
+      return null;
+    }
   }
 
   /** @param {string} name @returns {HTMLVideoElement} */
@@ -135,17 +176,24 @@ export class Player extends EventTarget {
       video = /** @type {HTMLVideoElement} */ (this.#pool.get(oldest));
       this.#pool.delete(oldest);
       video.classList.remove('on');
+      this.#empty(video);
     } else {
       video = /** @type {HTMLVideoElement} */ (h('video', { playsinline: true, preload: 'auto', tabindex: -1, disablepictureinpicture: true }));
       video.muted = true;
       video.loop = true;
       const element = video;
-      video.addEventListener('error', () => element === this.video && this.#broken(element));
+      video.addEventListener('error', () => element === this.video && element.getAttribute('src') && this.#broken(element));
       this.#stage.prepend(video);
     }
-    video.src = videoUrl(name);
     this.#pool.set(name, video);
     return video;
+  }
+
+  /** Frees what the element holds. @param {HTMLVideoElement} video */
+  #empty(video) {
+    if (video.src.startsWith('blob:')) URL.revokeObjectURL(video.src);
+    video.removeAttribute('src');
+    video.load();
   }
 
   /** @param {HTMLVideoElement} video */

@@ -17,6 +17,7 @@ const PAGE = 60;
 const LOW = 8; // fewer clips ahead than this: ask for more
 const EDIT_PAUSE_MS = 700;
 const UNDO_DEPTH = 50;
+const AGAIN_MS = 3000; // after a failure to read the queue
 
 /** @typedef {{action: string, kind: 'rate'|'ban', clip: Record<string, any> & {name: string}, before: Record<string, any> | null}} Done */
 
@@ -141,6 +142,7 @@ class Review {
     if (!(error instanceof ApiError)) throw error;
     if (!this.queue.items.length) this.player.message(t('review.unreachable'), error.message, button({ label: t('retry'), onClick: () => this.#refresh() }));
     else console.warn('the queue could not be read:', error.message);
+    setTimeout(() => this.#refreshSoon(), AGAIN_MS);
   }
 
   // ------------------------------------------------------------ showing

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-WAIT = 15.0  # seconds until a test gives up on something that takes far less
+WAIT = 30.0  # seconds until a test gives up on something that takes far less
 CHROMIUM_FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -73,6 +73,18 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], 
         clips[width, height] = folder / f"{width}x{height}.mp4"
         render(clips[width, height], width, height, 60 + 50 * number)
     return clips
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: Any, call: Any) -> Iterator[Any]:
+    """Keeps a picture of every open page of a test that failed."""
+    report = yield
+    if report.when == "call" and report.failed and "make_context" in item.funcargs:
+        folder = PROJECT / "tests" / "artifacts"
+        folder.mkdir(exist_ok=True)
+        for number, page in enumerate(page for context in item.funcargs["make_context"].contexts for page in context.pages):
+            page.screenshot(path=folder / f"{item.name}-{number}.png")
+    return report
 
 
 def entry_of(name: str, number: int, at: float) -> dict[str, Any]:
@@ -203,8 +215,8 @@ def make_site(tmp_path: Path, rendered: dict[tuple[int, int], Path]) -> Iterator
             with StateStore(state_dir, role="server", video_dir=video_dir) as store:
                 for number, mark in rated.items():
                     store.rate(names[number], {"overall_quality": mark})
-        command = [sys.executable, str(PROJECT / "simple_web_server.py"), "--video-dir", str(video_dir), "--state-dir", str(state_dir), "--port"]
-        command += ["0", *(["--token", token] if token else [])]
+        command = [sys.executable, str(PROJECT / "simple_web_server.py"), "--video-dir", str(video_dir), "--state-dir", str(state_dir)]
+        command += ["--port", "0", *(["--token", token] if token else [])]
         site = Site("", video_dir, state_dir, None, command)  # type: ignore[arg-type]
         site.start()
         site.command[site.command.index("--port") + 1] = site.url.rpartition(":")[2]
@@ -259,6 +271,7 @@ def make_context(browser: Any) -> Iterator[Callable[..., Any]]:
         return context
 
     make.expected_errors = expected  # type: ignore[attr-defined]
+    make.contexts = contexts  # type: ignore[attr-defined]
     yield make
     for context in contexts:
         context.close()

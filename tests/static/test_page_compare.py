@@ -33,7 +33,9 @@ def test_votes_are_recorded_blind_revealed_and_undone(make_site, page):
     assert "Sampler" in page.text_content("#revealed")
     assert set(page.evaluate(NAMES)) != {left, right}  # the next pair is on
     page.keyboard.press("Backspace")
-    page.wait_for_function(f"([left, right]) => {{ const now = ({NAMES})(); return now[0] === left && now[1] === right; }}", arg=[left, right])
+    page.wait_for_function(
+        f"([left, right]) => {{ const now = ({NAMES})(); return now[0] === left && now[1] === right; }}", arg=[left, right]
+    )
     saved(page)
     assert votes(site) == []
     for key in ("ArrowUp", "ArrowDown", "ArrowRight"):
@@ -65,7 +67,8 @@ def test_the_two_clips_stay_together_and_wrap_together(make_site, page):
     page.keyboard.press("Space")
     page.keyboard.press(".")
     page.wait_for_function(
-        "() => { const [a, b] = document.querySelectorAll('.stage video.on'); return a.paused && b.paused && !a.seeking && Math.abs(a.currentTime - b.currentTime) < 1e-3; }"
+        "() => { const [a, b] = document.querySelectorAll('.stage video.on');"
+        " return a.paused && b.paused && !a.seeking && Math.abs(a.currentTime - b.currentTime) < 1e-3; }"
     )
 
 

@@ -32,7 +32,8 @@ CONTRAST = """
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     const element = node.parentElement;
-    if (!node.textContent.trim() || !element.checkVisibility({visibilityProperty: true}) || element.closest('[disabled], .visually-hidden, option, .stage')) continue;
+    if (!node.textContent.trim() || !element.checkVisibility({visibilityProperty: true})) continue;
+    if (element.closest('[disabled], .visually-hidden, option, .stage')) continue;
     const under = ground(element);
     const style = getComputedStyle(element);
     const a = light(over(style.color, under)), b = light(under);
@@ -119,7 +120,14 @@ def test_the_agents_work_is_shown_with_the_simulators_badge(site, page):
     from eva_state.live import write_live
 
     combo = "euler|simple|16|5|12|160x96"
-    status = {"state": "running", "simulator": True, "iteration": 3, "iterations": 9, "now": {"combo_key": combo, "step": 4, "steps": 12}, "eta_seconds": 300}
+    status = {
+        "state": "running",
+        "simulator": True,
+        "iteration": 3,
+        "iterations": 9,
+        "now": {"combo_key": combo, "step": 4, "steps": 12},
+        "eta_seconds": 300,
+    }
     write_live(site.state_dir / "agent_status.json", status)
     page.goto(site.url + "/")
     page.wait_for_selector("text=Making euler · simple · 16 fps · cfg 5 · 12 steps · 160×96")

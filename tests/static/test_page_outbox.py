@@ -94,7 +94,9 @@ def test_undo_of_something_unsent_never_reaches_the_server(site, make_context):
 
 def test_a_refused_rating_is_told_and_the_clip_is_unrated_again(site, page, make_context):
     make_context.expected_errors.append("422")
-    page.route("**/api/rate", lambda route: route.fulfill(status=422, json={"status": "error", "message": "a reason to refuse", "fields": {}}))
+    page.route(
+        "**/api/rate", lambda route: route.fulfill(status=422, json={"status": "error", "message": "a reason to refuse", "fields": {}})
+    )
     open_review(page, site)
     page.keyboard.press("7")
     page.wait_for_selector(".toast.error >> text=a reason to refuse")

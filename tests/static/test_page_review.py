@@ -160,7 +160,7 @@ def test_skipped_clips_come_back_at_the_end_of_the_queue(make_site, page):
     page.keyboard.press("5")
     page.wait_for_selector("text=You skipped 1 clip.")
     page.keyboard.press("5")  # nothing is on screen, so nothing may be rated
-    page.click("text=Show the skipped clip")
+    page.click("text=Show 1 skipped clip")
     shows(page, "clip_002.mp4")
     page.keyboard.press("4")
     page.wait_for_selector("text=This is the end of the queue")
@@ -174,10 +174,14 @@ def test_the_player_steps_frames_changes_speed_and_never_seeks_by_digit(site, pa
     page.keyboard.press("Space")
     before = on_screen(page).evaluate("video => Math.floor(video.currentTime * 16 + 1e-3)")
     page.keyboard.press(".")
-    page.wait_for_function("frame => Math.floor(document.querySelector('.stage video.on').currentTime * 16 + 1e-3) === frame", arg=(before + 1) % 24)
+    page.wait_for_function(
+        "frame => Math.floor(document.querySelector('.stage video.on').currentTime * 16 + 1e-3) === frame", arg=(before + 1) % 24
+    )
     page.keyboard.press(",")
     page.keyboard.press(",")
-    page.wait_for_function("frame => Math.floor(document.querySelector('.stage video.on').currentTime * 16 + 1e-3) === frame", arg=(before - 1) % 24)
+    page.wait_for_function(
+        "frame => Math.floor(document.querySelector('.stage video.on').currentTime * 16 + 1e-3) === frame", arg=(before - 1) % 24
+    )
     page.keyboard.press("[")
     assert on_screen(page).evaluate("video => video.playbackRate") == 0.5
     page.keyboard.press("7")
