@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import requests
 
-from eva_env_base import LOOPBACK_HOSTS, ComfyError, ComfyUnavailable, UsageError
+from eva_env_base import LOOPBACK_HOSTS, ComfyError, ComfyUnavailable, UsageError, __version__
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,8 @@ class Address:
         self._scheme, self._base = parts.scheme, parts.path.rstrip("/")
         self._query = parse_qsl(parts.query, keep_blank_values=True)
         self.host = parts.hostname
-        self.headers: dict[str, str] = {}
+        # Proxies in front of rented pods turn away the default names of Python's libraries.
+        self.headers: dict[str, str] = {"User-Agent": f"EVA/{__version__}"}
         if token:
             self.headers["Authorization"] = f"Bearer {token}"
         elif parts.username is not None:

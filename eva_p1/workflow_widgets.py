@@ -28,7 +28,7 @@ SEED_NAMES = ("seed", "noise_seed")
 
 @dataclass
 class Widget:
-    """One widget of one node. ``sent`` is False for those that exist only on screen (seed control, upload button)."""
+    """One widget of one node. ``sent`` is False for one that has no value to send."""
 
     name: str
     value: Any
@@ -56,7 +56,7 @@ def default_of(spec: InputSpec) -> Any:
     if spec.type == DYNAMIC_COMBO:
         return default or next((option.get("key") for option in _dynamic_options(spec)), None)
     if spec.type == "COMBO":
-        return default if default else (spec.options[0] if spec.options else None)
+        return default if default else (spec.options[0] if spec.options else "Loading..." if spec.config.get("remote") else None)
     if default is not None:
         return default
     return {"INT": 0, "FLOAT": 0, "BOOLEAN": False}.get(spec.type, "")
@@ -97,7 +97,8 @@ class _Stream:
 def _add(found: NodeWidgets, spec: InputSpec, stream: _Stream, named: Mapping[str, Any] | None) -> None:
     saved = stream.take() if named is None else named.get(spec.name, _Stream.missing)
     value = default_of(spec) if saved is _Stream.missing else saved
-    found.widgets[spec.name] = Widget(spec.name, value, spec, dynamic_prompts=spec.config.get("dynamicPrompts") is True)
+    empty = saved is _Stream.missing and value is None  # a list with nothing in it and nothing saved: the frontend sends no such key
+    found.widgets[spec.name] = Widget(spec.name, value, spec, not empty, spec.config.get("dynamicPrompts") is True)
     for _ in range(_control_slots(spec)):
         stream.take()
     if spec.type == DYNAMIC_COMBO:
