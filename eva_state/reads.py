@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from eva_state import documents, keys
@@ -37,19 +38,27 @@ class StoreReads:
 
     def ratings(self) -> dict[str, dict[str, Any]]:
         """Every rated clip's item, by name."""
+        return dict(self.iter_ratings())
+
+    def iter_ratings(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """:meth:`ratings` one by one, for readers that keep little of each."""
         with self._lock:
             found = [(clip.name, clip.rating) for clip in self._model.clips.values() if clip.rating is not None]
-        return {name: documents.rating_item(record) for name, record in found}
+        for name, record in found:
+            yield name, documents.rating_item(record)
 
     def history(self) -> list[dict[str, Any]]:
         """The history entries as generated (ratings are in :meth:`ratings`)."""
+        return list(self.iter_history())
+
+    def iter_history(self) -> Iterator[dict[str, Any]]:
+        """:meth:`history` one by one, for readers that keep little of each."""
         with self._lock:
             found = [clip.entry for clip in self._model.clips.values() if clip.entry is not None]
-        out: list[dict[str, Any]] = []
         for start in range(0, len(found), _PARSE_AT_ONCE):
             texts = b",".join(record.raw for record in found[start : start + _PARSE_AT_ONCE])
-            out += [entry_in(data) or {} for data in json.loads(b"[%s]" % texts)]
-        return out
+            for data in json.loads(b"[%s]" % texts):
+                yield entry_in(data) or {}
 
     def bans(self) -> dict[str, dict[str, Any]]:
         """Banned keys and patterns: ``{key: {"reason", "by", "ts", "event_id", "name"?}}``."""

@@ -7,7 +7,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 ROLES = ("server", "agent", "tool")  # each has its own journal and may run once at a time
 READER = "reader"  # reads, never writes; any number at a time
 POLL_SECONDS = 0.2
+REPLAY_ATTEMPTS = 5  # a disk that withdraws records does so once, at the instant it fails
 WINNERS = ("left", "right", "tie", "both_bad")
 
 
@@ -72,6 +74,7 @@ class StateStore(StoreReads):
         self._accepting = False
         self._model = Model()
         self._followers: dict[str, Follower] = {}
+        self._poll_lock = threading.Lock()
         self._writer: Writer | None = None
         self._guard: Guard | None = None
         self._publisher: Publisher | None = None
@@ -153,29 +156,35 @@ class StateStore(StoreReads):
     # ------------------------------------------------------------ reading journals
     def _replay(self) -> None:
         """Reads every journal into a new model. Called with the lock held, or before threads run."""
-        model = Model()
-        self._followers = {}
         # The collector would walk the growing replica again and again, and find nothing: a quarter of the time.
         collecting = gc.isenabled()
         gc.disable()
         try:
-            for follower in self._all_followers():
-                for batch in follower.poll():
-                    model.apply_all(batch)
-                self._collect(follower)
+            for _ in range(REPLAY_ATTEMPTS):
+                model, followers = Model(), self._all_followers({})
+                try:
+                    for follower in followers.values():
+                        for batch in follower.poll():
+                            model.apply_all(batch)
+                except Rewound as error:
+                    log.warning("%s while it was read; once more", error)
+                    continue
+                break
+            else:
+                raise StateError(f"{self._journal_dir}: records vanish while they are read; is the disk failing?")
         finally:
             if collecting:
                 gc.enable()
-        self._model = model
+        for follower in followers.values():
+            self._collect(follower)
+        self._model, self._followers = model, followers
 
-    def _all_followers(self) -> Iterable[Follower]:
+    def _all_followers(self, known: dict[str, Follower]) -> dict[str, Follower]:
+        """``known`` and a follower for every journal it lacks."""
         names = set() if self.role == READER else {self.role}
         if self._journal_dir.is_dir():
             names |= {path.name for path in self._journal_dir.iterdir() if path.name in ROLES}
-        for name in sorted(names):
-            if name not in self._followers:
-                self._followers[name] = Follower(self._journal_dir / name)
-        return list(self._followers.values())
+        return {name: known.get(name) or Follower(self._journal_dir / name) for name in sorted(names)}
 
     def _collect(self, follower: Follower) -> None:
         self.problems += follower.problems
@@ -185,28 +194,26 @@ class StateStore(StoreReads):
         while not self._stop.wait(self._poll_interval):
             try:
                 self.poll()
-            except OSError as error:
+            except (OSError, StateError) as error:
                 log.error("%s: the other journals cannot be read now: %s", self._journal_dir, error)
 
     def poll(self) -> None:
         """Takes in what other processes have appended since the last poll (the follower thread calls this)."""
-        try:
-            for follower in self._all_followers():
-                if follower.folder.name == self.role:
-                    continue
-                for batch in follower.poll():
-                    with self._lock:
-                        self._apply(batch)
-                    self._feed.deliver()
-                self._collect(follower)
-        except Rewound as error:
-            log.warning("%s; reading every journal anew", error)
-            if self._writer is not None:
-                with self._writer.paused():
+        with self._poll_lock:
+            try:
+                self._followers = self._all_followers(self._followers)
+                for follower in self._followers.values():
+                    if follower.folder.name == self.role:
+                        continue
+                    for batch in follower.poll():
+                        with self._lock:
+                            self._apply(batch)
+                    self._collect(follower)
+            except Rewound as error:
+                log.warning("%s; reading every journal anew", error)
+                with nullcontext() if self._writer is None else self._writer.paused():
                     self._reload()
-            else:
-                self._reload()
-            self._feed.deliver()
+        self._feed.deliver()
 
     def _reload(self) -> None:
         with self._lock:

@@ -24,7 +24,8 @@ WRITER = Path(__file__).with_name("state_writer.py")
 
 
 def start(folder, role, seed):
-    return subprocess.Popen([sys.executable, str(WRITER), str(folder), role, str(seed)], stdout=subprocess.PIPE)
+    # Unbuffered: what readline() had read ahead would be missing from what communicate() returns.
+    return subprocess.Popen([sys.executable, str(WRITER), str(folder), role, str(seed)], stdout=subprocess.PIPE, bufsize=0)
 
 
 def kill(process) -> list[str]:
@@ -59,7 +60,8 @@ def check(folder, acknowledged):
     recorded = Counter(
         record.id for role in ("server", "agent") for batch in Follower(folder / "journal" / role).poll() for record, _ in batch
     )
-    assert not set(acknowledged) - set(recorded), "acknowledged and lost"
+    lost = set(acknowledged) - set(recorded)
+    assert not lost, f"acknowledged and lost: {sorted(lost)[:20]}"
     assert max(recorded.values()) == 1, "recorded twice"
     with StateStore(folder, "server", publish_interval=3600) as server, StateStore(folder, "agent", publish_interval=3600) as agent:
         wait_until(lambda: facts(server._model) == facts(agent._model))
