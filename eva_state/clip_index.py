@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eva_state.clip_items import name_of_entry, search_item, video_item
-from eva_state.clip_rows import Row, combo_of, day_of, defects_of, facets_of, number_or_none, overall_of, rows_of
-from eva_state.clip_table import SORTS, RowTable, Search
+from eva_state.clip_rows import Judgement, Row, combo_of, day_of, facets_of, judgement_of, number_or_none, rows_of
+from eva_state.clip_table import SORTS, RowTable, Search, scan
 from eva_state.video_folder import ClipFile, VideoFolder
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class ClipIndex:
         self._thread: threading.Thread | None = None
         self._pending: deque[Change] = deque()  # the store's changes not yet taken in
         self._table = RowTable()
+        self._files: dict[str, ClipFile] = {}
         self._orphans: dict[str, set[str]] = {}  # base name -> names with an entry or rating but no file
         self._adopted: dict[str, str] = {}  # such a name -> the file that stands for it
         self._params: dict[Any, tuple[str | None, tuple[tuple[str, Any], ...]]] = {}
@@ -95,24 +96,23 @@ class ClipIndex:
     # ------------------------------------------------------------ taking in
     def _load(self) -> None:
         with self._scan_lock:
-            files, _ = self.folder.scan()
-        entries: dict[str, Mapping[str, Any]] = {}
-        for position, entry in enumerate(self._store.history()):
+            self._files, _ = self.folder.scan()
+        judged = {name: judgement_of(item) for name, item in self._store.iter_ratings()}
+        rows: dict[str, Row] = {}
+        for position, entry in enumerate(self._store.iter_history()):
             self._positions = position + 1
             if (name := name_of_entry(entry, self.folder.root)) is not None:
-                entries[name] = entry
-                self._table.row(name).position = position
-        ratings = self._store.ratings()
-        in_state = dict.fromkeys([*entries, *ratings])
-        for name in in_state:
-            if name not in files:
+                rows[name] = self._row(name, entry, judged.get(name), None, position)
+        for name in (*judged, *self._files):
+            if name not in rows:
+                rows[name] = self._row(name, None, judged.get(name), None, -1)
+        for name in rows:
+            if name not in self._files:
                 self._orphans.setdefault(name.rpartition("/")[2], set()).add(name)
-        for name in dict.fromkeys([*in_state, *files]):
-            file = self._table.row(name).file = files.get(name)
-            if name not in entries and file is not None and self._orphan_for(name) is not None:
+        self._table.fill(list(rows.values()))
+        for name in self._files:
+            if not rows[name].found and self._orphan_for(name) is not None:
                 self._refresh(name)
-            else:
-                self._put(name, entries.get(name), ratings.get(name), None)
 
     def _reload(self) -> None:
         """The store read everything anew: so do we, name by name; the files stay."""
@@ -121,11 +121,11 @@ class ClipIndex:
         self._table.bans_changed()
         for row in self._table.rows:
             row.position = -1
-        for position, entry in enumerate(self._store.history()):
+        for position, entry in enumerate(self._store.iter_history()):
             self._positions = position + 1
             if (name := name_of_entry(entry, self.folder.root)) is not None:
                 self._table.row(name).position = position
-        names = list(dict.fromkeys([*self._table.numbers, *self._store.ratings()]))
+        names = list(dict.fromkeys([*self._table.numbers, *(name for name, _ in self._store.iter_ratings())]))
         for name in names:
             self._set_orphan(name)
         for name in names:
@@ -149,7 +149,7 @@ class ClipIndex:
         row = self._table.row(name)
         if row.position < 0 and self._store.entry(name) is not None:
             row.position, self._positions = self._positions, self._positions + 1
-        if row.file is None and (file := self.folder.look(name)) is not None:
+        if name not in self._files and (file := self.folder.look(name)) is not None:
             self._set_file(name, file)
             return
         self._set_orphan(name)
@@ -162,10 +162,12 @@ class ClipIndex:
         self._changes.append((self._version, {"kind": kind, "name": name, "key": key, "event_id": event_id}))
 
     def _set_file(self, name: str, file: ClipFile | None) -> None:
-        row = self._table.row(name)
-        if row.file == file:
+        if self._files.get(name) == file:
             return
-        row.file = file
+        if file is not None:
+            self._files[name] = file
+        else:
+            del self._files[name]
         self._set_orphan(name)
         if file is not None and name in self._adopted:  # the file itself came: nobody needs to stand for it
             self._refresh(self._adopted[name])
@@ -174,7 +176,7 @@ class ClipIndex:
 
     def _set_orphan(self, name: str) -> None:
         base = name.rpartition("/")[2]
-        if self._table.row(name).file is None and (self._store.entry(name) is not None or self._store.rating(name) is not None):
+        if name not in self._files and (self._store.entry(name) is not None or self._store.rating(name) is not None):
             self._orphans.setdefault(base, set()).add(name)
         elif base in self._orphans:
             self._orphans[base].discard(name)
@@ -189,7 +191,7 @@ class ClipIndex:
     def _refresh(self, name: str) -> None:
         row = self._table.row(name)
         entry, rating, alias, before = self._store.entry(name), self._store.rating(name), None, row.alias
-        if entry is None and row.file is not None:
+        if entry is None and name in self._files:
             alias = self._orphan_for(name)
         if before is not None and before != alias and self._adopted.get(before) == name:
             del self._adopted[before]
@@ -197,46 +199,41 @@ class ClipIndex:
             self._adopted[alias] = name
             entry = self._store.entry(alias)
             rating = rating or self._store.rating(alias)
-        self._put(name, entry, rating, alias)
+        position = row.position if alias is None else self._table.row(alias).position
+        self._table.put(self._row(name, entry, judgement_of(rating), alias, position))
         for other in {before, alias} - {None} if before != alias else ():
             assert other is not None
             self._refresh(other)  # hides or shows the name that this file stands for, or stood for
 
-    def _put(self, name: str, entry: Mapping[str, Any] | None, item: Mapping[str, Any] | None, alias: str | None) -> None:
-        old = self._table.row(name)
-        rating = item.get("rating") if item is not None else None
-        rating = rating if isinstance(rating, Mapping) else None
-        combo, facets = self._derived(entry)
-        known: Mapping[str, Any] = entry if entry is not None else {}
-        prompts = [value for key in ("prompt", "negative_prompt") if isinstance(value := known.get(key), str)]
-        row = Row(
-            name,
-            file=old.file,
-            found=entry is not None,
-            alias=alias,
-            position=old.position if alias is None else self._table.row(alias).position,
-            made=number_or_none(known.get("timestamp")),
-            score=number_or_none(known.get("score")),
-            manual=overall_of(rating),
-            rated=rating is not None,
-            marked=rating is not None and rating.get("banned") is True,
-            reference=rating is not None and rating.get("is_reference") is True,
-            combo=combo,
-            text="\n".join([name, *prompts]).lower(),
-            rated_at=number_or_none(item.get("timestamp")) if item is not None and rating is not None else None,
-            facets=(*facets, *defects_of(rating)),
-        )
-        row.present = row.file is not None or ((row.found or row.rated) and name not in self._adopted)
-        self._table.put(row)
+    def _row(self, name: str, entry: Mapping[str, Any] | None, judged: Judgement | None, alias: str | None, position: int) -> Row:
+        file = self._files.get(name)
+        row = Row(name, file=file, alias=alias, position=position, text=name.lower())
+        if entry is not None:
+            row.found = True
+            row.made, row.score = number_or_none(entry.get("timestamp")), number_or_none(entry.get("score"))
+            row.combo, row.facets = self._derived(entry)
+            prompt = entry.get("prompt")
+            if isinstance(prompt, str):
+                row.text = f"{name}\n{prompt}".lower()
+        if judged is not None:
+            row.rated = True
+            row.manual, row.rated_at, row.marked, row.reference = judged.overall, judged.rated_at, judged.banned, judged.reference
+            if judged.defects:
+                row.facets += judged.defects
+        row.present = file is not None or ((row.found or row.rated) and name not in self._adopted)
+        return row
 
-    def _derived(self, entry: Mapping[str, Any] | None) -> tuple[str | None, tuple[tuple[str, Any], ...]]:
+    def _derived(self, entry: Mapping[str, Any]) -> tuple[str | None, tuple[tuple[str, Any], ...]]:
         """Combo key and facets of an entry; entries with the same params share them."""
-        params = entry.get("params") if entry is not None else None
+        params = entry.get("params")
         if not isinstance(params, Mapping):
             return None, ()
-        names = ("sampler", "scheduler", "fps", "cfg_scale", "cfg", "steps", "width", "height")
-        key = tuple(repr(params.get(name)) for name in names)
-        known = self._params.get(key)
+        values = tuple(map(params.get, ("sampler", "scheduler", "fps", "cfg_scale", "cfg", "steps", "width", "height")))
+        key = values, tuple(map(type, values))  # 1, 1.0 and True are equal, and not the same
+        try:
+            known = self._params.get(key)
+        except TypeError:  # a list where a number should be
+            return combo_of(entry), facets_of(params)
         if known is None:
             if len(self._params) >= PARAMS_KEPT:
                 self._params.clear()
@@ -280,6 +277,13 @@ class ClipIndex:
         return self._page(wanted, offset, limit, search_item)
 
     def _page(self, wanted: Search, offset: int, limit: int, item: Any) -> tuple[list[dict[str, Any]], int]:
+        if wanted.text:
+            with self._lock:
+                words, all_rows, covered = self._table.unscanned(wanted)
+            for word in words:  # outside the lock: whoever asks something else meanwhile does not wait
+                mask = scan(all_rows, word)
+                with self._lock:
+                    self._table.remember(word, mask, covered)
         with self._lock:
             self._drain()
             mask = self._table.mask(wanted, self._store.bans)
@@ -294,19 +298,17 @@ class ClipIndex:
         return self._table.banned_rows(self._store.bans) | self._table.sets["marked"].as_int()
 
     def affected(self, pattern: str) -> dict[str, Any]:
-        """What a ban of ``pattern`` touches: clips ``queued`` and ``rated``, ``rated_mean`` (1..10 or None), ``combos`` tried."""
+        """What a ban of ``pattern`` touches: clips ``queued`` and ``rated``, ``rated_mean`` (1..10 or None)."""
         with self._lock:
             self._drain()
-            mask, combos = self._table.rows_of_pattern(pattern)
             sets = self._table.sets
-            mask &= sets["present"].as_int()
+            mask = self._table.rows_of_pattern(pattern) & sets["present"].as_int()
             rated = mask & sets["rated"].as_int()
             marks = [value for number in rows_of(rated) if (value := self._table.rows[number].manual) is not None]
             return {
                 "queued": (mask & ~rated & sets["exists"].as_int()).bit_count(),
                 "rated": rated.bit_count(),
                 "rated_mean": round(sum(marks) / len(marks), 3) if marks else None,
-                "combos": combos,
             }
 
     def options(self) -> dict[str, list[Any]]:
@@ -326,8 +328,7 @@ class ClipIndex:
             table, sets = self._table, self._table.sets
             present, exists = sets["present"].as_int(), sets["exists"].as_int()
             rated = sets["rated"].as_int() & present
-            best = table.in_order(present, "score", 0, 1) if present else []
-            row = table.rows[best[0]] if best else None
+            best = table.best(present)
             return {
                 "total": present.bit_count(),
                 "existing": exists.bit_count(),
@@ -336,7 +337,7 @@ class ClipIndex:
                 "banned": (self._banned() & present).bit_count(),
                 "reference": (sets["reference"].as_int() & present).bit_count(),
                 "avg_rating": round(table.manual_sum / table.manual_count, 4) if table.manual_count else None,
-                "best_score": row.score if row is not None else None,
-                "best_clip": row.name if row is not None and row.score is not None else None,
+                "best_score": best.score if best is not None else None,
+                "best_clip": best.name if best is not None else None,
                 "rated_today": table.rated_days.get(day_of(self._clock()), 0),
             }

@@ -20,7 +20,9 @@ def name_of_entry(entry: Mapping[str, Any], video_dir: Path) -> str | None:
     video = entry.get("video") or entry.get("video_path")
     if not isinstance(video, str) or not video:
         return None
-    if video.startswith("/"):
+    if video[0] != "/" and video[1:2] != ":" and video[0] != "\\":
+        return video
+    if video[0] == "/":
         root = str(PurePosixPath(str(video_dir))).rstrip("/") + "/"
         return video[len(root) :] if video.startswith(root) else PurePosixPath(video).name or None
     if PureWindowsPath(video).drive:

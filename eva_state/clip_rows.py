@@ -1,52 +1,66 @@
-"""The rows of the clip index and the bit sets it filters with.
+"""The rows of the clip index, and the bit sets and sort orders over them.
 
-A bit set has one bit a row. Filters are AND, OR and counts over whole sets, which Python's big integers do at memory
-speed: 100,000 rows are 12.5 KB.
+A set of rows is one big integer with a bit a row: AND, OR and counts over 100,000 rows work on 12.5 KB at memory speed.
 """
 
 from __future__ import annotations
 
 import time
-from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator, Mapping
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import compress, islice
 from typing import Any
 
-from eva_state.keys import combo_key
+from eva_state.keys import ANY, combo_key, parse_combo_key
 from eva_state.video_folder import ClipFile
 
-FEW = 200  # rows up to which a plain set is smaller than a bit set of 100,000 rows
+FEW = 256  # members up to which a list of 4-byte numbers, searched through, beats a bit set
+SPARSE = 20  # of so many rows at most one is wanted: sorting the few beats walking through all in order
+_BIT_VALUES = bytes.maketrans(b"01", b"\0\1")
 
 
 class Bits:
-    """A set of small non-negative integers: a plain set while it is small, a byte array after."""
+    """A set of small non-negative integers: a short list while there are few, a byte array after."""
 
-    __slots__ = ("_few", "_bytes")
+    __slots__ = ("_bytes", "_few")
 
     def __init__(self) -> None:
-        self._few: set[int] | None = set()
+        self._few: array[int] | None = array("I")
         self._bytes = bytearray()
 
     def set(self, row: int, value: bool = True) -> None:
         if self._few is not None:
             if not value:
-                self._few.discard(row)
+                if row in self._few:
+                    self._few.remove(row)
                 return
-            self._few.add(row)
-            if len(self._few) > FEW:
-                few, self._few = self._few, None
-                for member in few:
-                    self.set(member)
+            if row not in self._few:
+                self._few.append(row)
+            if len(self._few) <= FEW:
+                return
+            self._bytes, self._few = bytearray(self.as_int().to_bytes((max(self._few) >> 3) + 1, "little")), None
             return
-        index, mask = row >> 3, 1 << (row & 7)
+        index, bit = row >> 3, 1 << (row & 7)
         if index >= len(self._bytes):
             if not value:
                 return
             self._bytes.extend(bytes(index + 1 - len(self._bytes) + len(self._bytes) // 8))
         if value:
-            self._bytes[index] |= mask
+            self._bytes[index] |= bit
         else:
-            self._bytes[index] &= ~mask
+            self._bytes[index] &= ~bit
+
+    @classmethod
+    def of(cls, rows: list[int]) -> Bits:
+        """The set of these rows, which must differ."""
+        made = cls()
+        if len(rows) <= FEW:
+            made._few = array("I", rows)
+        else:
+            made._few, made._bytes = None, bytearray(mask_of(rows).to_bytes((max(rows) >> 3) + 1, "little"))
+        return made
 
     def __contains__(self, row: int) -> bool:
         if self._few is not None:
@@ -58,68 +72,87 @@ class Bits:
         return bool(self._few) if self._few is not None else any(self._bytes)
 
     def as_int(self) -> int:
-        if self._few is None:
-            return int.from_bytes(self._bytes, "little")
-        if not self._few:
-            return 0
-        data = bytearray((max(self._few) >> 3) + 1)
-        for row in self._few:
-            data[row >> 3] |= 1 << (row & 7)
-        return int.from_bytes(data, "little")
+        return mask_of(self._few) if self._few is not None else int.from_bytes(self._bytes, "little")
+
+
+def mask_of(rows: Collection[int]) -> int:
+    """The set of these rows as an integer."""
+    if not rows:
+        return 0
+    data = bytearray((max(rows) >> 3) + 1)
+    for row in rows:
+        data[row >> 3] |= 1 << (row & 7)
+    return int.from_bytes(data, "little")
+
+
+def flags_of(mask: int, size: int) -> bytes:
+    """One byte a row, 1 where ``mask`` holds it. ``size``: how many rows there are."""
+    return format(mask, "b")[::-1].encode("ascii").ljust(size, b"0").translate(_BIT_VALUES)
 
 
 def rows_of(mask: int) -> Iterator[int]:
-    """The set bits of ``mask``, ascending."""
-    data = mask.to_bytes((mask.bit_length() + 7) // 8, "little")
-    for index, byte in enumerate(data):
-        if byte:
-            base = index << 3
-            for bit in range(8):
-                if byte & (1 << bit):
-                    yield base + bit
+    """The rows of ``mask``, ascending."""
+    return compress(range(mask.bit_length()), flags_of(mask, 0))
 
 
 class Order:
-    """Rows sorted by a key that may change. Rows without a key (None) are left out."""
+    """Rows sorted by ``(value_of(row), name)``; rows without a value are left out. ``rows`` is the table's own list."""
 
-    def __init__(self, key_of: Callable[[Row], Any]):
-        self._key_of = key_of
-        self._sorted: list[tuple[Any, int]] = []
-        self._keys: dict[int, Any] = {}
+    def __init__(self, rows: list[Row], value_of: Callable[[Row], Any]):
+        self.value_of = value_of
+        self._rows = rows
+        self._sorted: array[int] | None = None  # built when first asked for
+        self._known = Bits()
 
-    def build(self, rows: list[Row]) -> None:
-        pairs = [(self._key_of(row), number) for number, row in enumerate(rows)]
-        self._sorted = sorted(pair for pair in pairs if pair[0] is not None)
-        self._keys = {number: key for key, number in self._sorted}
+    def _key(self, number: int) -> tuple[Any, str]:
+        row = self._rows[number]
+        return self.value_of(row), row.name
 
-    def update(self, number: int, row: Row) -> None:
-        key = self._key_of(row)
-        old = self._keys.get(number)
-        if key == old:
-            return
-        if old is not None:
-            del self._sorted[bisect_left(self._sorted, (old, number))]
-            del self._keys[number]
-        if key is not None:
-            insort(self._sorted, (key, number))
-            self._keys[number] = key
+    def _build(self) -> array[int]:
+        rows, value_of = self._rows, self.value_of
+        numbers = [number for number, row in enumerate(rows) if value_of(row) is not None]
+        numbers.sort(key=lambda number: rows[number].name)
+        numbers.sort(key=lambda number: value_of(rows[number]))  # stable: two plain sorts beat one by pairs
+        for number in numbers:
+            self._known.set(number)
+        self._sorted = array("I", numbers)
+        return self._sorted
 
-    def page(self, mask: int, descending: bool, offset: int, limit: int) -> tuple[list[int], int]:
-        """Rows of ``mask`` in order from ``offset``, and how many of ``mask`` this order knows if fewer were found."""
-        data = mask.to_bytes((mask.bit_length() + 7) // 8, "little")
-        size, found, out = len(data), 0, []
-        for _, number in reversed(self._sorted) if descending else self._sorted:
-            index = number >> 3
-            if index < size and data[index] & (1 << (number & 7)):
-                found += 1
-                if found > offset:
-                    out.append(number)
-                    if len(out) >= limit:
-                        break
-        return out, found
+    @property
+    def built(self) -> bool:
+        """Until somebody asks for this order, keeping it costs nothing."""
+        return self._sorted is not None
 
-    def known(self, number: int) -> bool:
-        return number in self._keys
+    def remove(self, number: int) -> None:
+        """Before the row changes."""
+        if self._sorted is not None and number in self._known:
+            del self._sorted[bisect_left(self._sorted, self._key(number), key=self._key)]
+            self._known.set(number, False)
+
+    def insert(self, number: int) -> None:
+        """After the row has changed."""
+        if self._sorted is not None and self.value_of(self._rows[number]) is not None:
+            self._sorted.insert(bisect_left(self._sorted, self._key(number), key=self._key), number)
+            self._known.set(number)
+
+    def page(self, mask: int, descending: bool, offset: int, limit: int) -> list[int]:
+        """Rows of ``mask`` in order, from ``offset``; those without a value come last, by number."""
+        numbers = self._sorted if self._sorted is not None else self._build()
+        inside = mask & self._known.as_int()
+        count = inside.bit_count()
+        if offset >= count:
+            out: list[int] = []
+        elif count * SPARSE < len(numbers):
+            out = sorted(rows_of(inside), key=self._key, reverse=descending)[offset : offset + limit]
+        else:
+            flags = flags_of(inside, len(self._rows))
+            walk = reversed if descending else iter
+            found = compress(walk(numbers), map(flags.__getitem__, walk(numbers)))
+            out = list(islice(found, offset, offset + limit))
+        if len(out) < limit:
+            start = max(0, offset - count)
+            out += islice(rows_of(mask & ~inside), start, start + limit - len(out))
+        return out
 
 
 @dataclass(slots=True)
@@ -139,7 +172,7 @@ class Row:
     marked: bool = False  # the rating says banned
     reference: bool = False
     combo: str | None = None
-    text: str = ""  # lower case: name and prompts
+    text: str = ""  # lower case: name and prompt
     rated_at: float | None = None
     facets: tuple[tuple[str, Any], ...] = ()
 
@@ -161,9 +194,31 @@ def number_or_none(value: Any) -> float | None:
     return number if number - number == 0 else None
 
 
-def overall_of(rating: Mapping[str, Any] | None) -> float | None:
-    """The ``overall_quality`` of a rating object, 1..10."""
-    return number_or_none(rating.get("overall_quality")) if isinstance(rating, Mapping) else None
+@dataclass(slots=True)
+class Judgement:
+    """What the index keeps of a rating."""
+
+    overall: float | None  # 1..10
+    rated_at: float | None  # unix seconds
+    banned: bool
+    reference: bool
+    defects: tuple[tuple[str, str], ...]  # ("defect", word)
+
+
+def judgement_of(item: Mapping[str, Any] | None) -> Judgement | None:
+    """From an item of manual_ratings.json; None when it holds no rating."""
+    rating = item.get("rating") if item is not None else None
+    if item is None or not isinstance(rating, Mapping):
+        return None
+    found = rating.get("defects")
+    words = dict.fromkeys(word for word in found if isinstance(word, str)) if isinstance(found, list) else ()
+    return Judgement(
+        number_or_none(rating.get("overall_quality")),
+        number_or_none(item.get("timestamp")),
+        rating.get("banned") is True,
+        rating.get("is_reference") is True,
+        tuple(("defect", word) for word in words),
+    )
 
 
 def combo_of(entry: Mapping[str, Any] | None) -> str | None:
@@ -185,15 +240,9 @@ def facets_of(params: Any) -> tuple[tuple[str, Any], ...]:
     """The exact values a search can filter by: ``("sampler", "euler")``, ``("fps", 16)``, ``("size", (832, 480))``."""
     if not isinstance(params, Mapping):
         return ()
-    out: list[tuple[str, Any]] = [(name, params[name]) for name in ("sampler", "scheduler") if isinstance(params.get(name), str)]
+    out: list[tuple[str, Any]] = [(name, params[name].strip()) for name in ("sampler", "scheduler") if isinstance(params.get(name), str)]
     cfg = params.get("cfg_scale", params.get("cfg"))
-    numbers = {
-        "fps": params.get("fps"),
-        "cfg": cfg,
-        "steps": params.get("steps"),
-        "width": params.get("width"),
-        "height": params.get("height"),
-    }
+    numbers = {"fps": params.get("fps"), "cfg": cfg, **{name: params.get(name) for name in ("steps", "width", "height")}}
     clean = {name: shortest(number) for name, value in numbers.items() if (number := number_or_none(value)) is not None}
     out.extend(clean.items())
     if "width" in clean and "height" in clean:
@@ -201,12 +250,21 @@ def facets_of(params: Any) -> tuple[tuple[str, Any], ...]:
     return tuple(out)
 
 
-def defects_of(rating: Mapping[str, Any] | None) -> tuple[tuple[str, Any], ...]:
-    """``("defect", word)`` for each defect a rating names."""
-    defects = rating.get("defects") if isinstance(rating, Mapping) else None
-    if not isinstance(defects, list):
-        return ()
-    return tuple(("defect", item) for item in dict.fromkeys(item for item in defects if isinstance(item, str)))
+def facets_of_pattern(pattern: str) -> list[tuple[str, Any]]:
+    """The facets that a combo must have to be covered by ``pattern``."""
+    given = pattern.split("|")
+    filled = [part if part != ANY else default for part, default in zip(given, ("-", "-", "1", "1", "1", "1x1"))]
+    params = parse_combo_key("|".join(filled))
+    values = (
+        params["sampler"],
+        params["scheduler"],
+        params["fps"],
+        params["cfg_scale"],
+        params["steps"],
+        (params["width"], params["height"]),
+    )
+    kinds = ("sampler", "scheduler", "fps", "cfg", "steps", "size")
+    return [(kind, value) for kind, value, part in zip(kinds, values, given) if part != ANY]
 
 
 def day_of(moment: float) -> str:

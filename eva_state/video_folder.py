@@ -9,17 +9,18 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".webm", ".mov", ".mkv", ".avi", ".gif"})
-TEMPORARY_MARKS = (".tmp.", ".temp.", ".part.", ".partial.", ".crdownload")
+_TEMPORARY = re.compile(r"\.(tmp|temp|part|partial)\.|\.crdownload")
 MAX_NAME = 1024  # characters; Linux allows 4096 bytes of path, of which the folder itself takes some
 SETTLE_SECONDS = 1.0  # a file whose size and time stay the same for so long is taken as finished
 OLD_SECONDS = 3.0  # ... and one that was last written so long before it was first seen, at once
@@ -69,12 +70,11 @@ def check_name(name: str) -> str:
 
 def is_clip_name(name: str) -> bool:
     """Whether a file of this name is taken as a clip: a video suffix, nothing hidden, nothing temporary."""
-    if PurePosixPath(name).suffix.lower() not in VIDEO_SUFFIXES:
-        return False
-    if name.startswith(".") or "/." in name:
-        return False
     lowered = name.lower()
-    return not any(mark in lowered for mark in TEMPORARY_MARKS)
+    stem, dot, suffix = lowered.rpartition(".")  # not pathlib: this runs once a file of a large folder
+    if not dot or not stem or dot + suffix not in VIDEO_SUFFIXES or name.startswith(".") or "/." in name:
+        return False
+    return _TEMPORARY.search(lowered) is None
 
 
 @dataclass
@@ -158,15 +158,15 @@ class VideoFolder:
                 name = entry.name
                 if name.startswith("."):
                     continue
+                known = directory.files.get(name)
+                if known is not None and not full:
+                    files[name] = known
+                    continue
                 try:
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(prefix + name)
                         continue
                     if not is_clip_name(name):
-                        continue
-                    known = directory.files.get(name)
-                    if known is not None and not full:
-                        files[name] = known
                         continue
                     if not self._usable(prefix + name, entry.is_symlink()):
                         continue

@@ -208,9 +208,9 @@ def test_affected(world: World) -> None:
         world.file(f"{number}.mp4")
         world.entry(f"{number}.mp4", params={"steps": 20 + 10 * (number == 2)})
     world.rate("0.mp4", 7)
-    assert world.index.affected(KEY) == {"queued": 1, "rated": 1, "rated_mean": 7.0, "combos": 1}
-    assert world.index.affected("euler|*|*|*|*|*") == {"queued": 2, "rated": 1, "rated_mean": 7.0, "combos": 2}
-    assert world.index.affected("x|*|*|*|*|*") == {"queued": 0, "rated": 0, "rated_mean": None, "combos": 0}
+    assert world.index.affected(KEY) == {"queued": 1, "rated": 1, "rated_mean": 7.0}
+    assert world.index.affected("euler|*|*|*|*|*") == {"queued": 2, "rated": 1, "rated_mean": 7.0}
+    assert world.index.affected("x|*|*|*|*|*") == {"queued": 0, "rated": 0, "rated_mean": None}
 
 
 def test_rated_today(world: World) -> None:
