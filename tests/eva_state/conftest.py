@@ -94,14 +94,6 @@ def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
     return found
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Minutes-long tests run only where they are asked for."""
-    if "long" not in config.option.markexpr:
-        for item in items:
-            if item.get_closest_marker("long"):
-                item.add_marker(pytest.mark.skip(reason="minutes long; run with -m long"))
-
-
 @pytest.fixture
 def faulty() -> FaultyFiles:
     return FaultyFiles()
