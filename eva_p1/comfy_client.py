@@ -34,6 +34,8 @@ __all__ = ["ComfyClient", "Finished", "OutputFile", "Progress", "QueueState", "Q
 log = logging.getLogger(__name__)
 
 GRAPHS_KEPT = 64  # graphs of prompts this client queued, for node titles in messages
+MARK = "eva_prompt_id"  # in extra_data, which comes back in queue and history: our id where an older server chooses its own
+RECENT = 32  # history entries searched for that mark
 SETTLE_LOOKS, SETTLE_PAUSE = 3, 0.5  # a request whose answer was lost may still be on its way: looked for so often before it is sent again
 
 
@@ -71,6 +73,7 @@ class ComfyClient:
         self._classes: dict[str, dict[str, Any]] = {}
         self._simulator: bool | None = None
         self._graphs: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        self._server_ids: dict[str, str] = {}  # only where the server's id is not ours
 
     def __enter__(self) -> ComfyClient:
         return self
@@ -141,9 +144,8 @@ class ComfyClient:
         """
         self._listener.start()
         prompt_id = prompt_id or str(uuid.uuid4())
-        body: dict[str, Any] = {"prompt": dict(graph), "client_id": self.client_id, "prompt_id": prompt_id}
-        if extra_data:
-            body["extra_data"] = dict(extra_data)
+        marked = {**(extra_data or {}), MARK: prompt_id}
+        body: dict[str, Any] = {"prompt": dict(graph), "client_id": self.client_id, "prompt_id": prompt_id, "extra_data": marked}
         self._remember(prompt_id, graph)
         attempt, doubtful = 0, False
         while True:
@@ -190,13 +192,11 @@ class ComfyClient:
             raise ComfyError(
                 f"{self.shown_url} accepted the prompt with an answer that is not ComfyUI's: is another program listening there?"
             )
-        if body["prompt_id"] != prompt_id:
-            # Servers before September 2025 choose the id themselves.
-            self._remember(body["prompt_id"], graph)
+        self._learn(prompt_id, body["prompt_id"])
         node_errors = body.get("node_errors")
         if isinstance(node_errors, dict) and node_errors:
-            self._part_refused(body["prompt_id"], node_errors, graph)
-        return Queued(body["prompt_id"], float(body.get("number") or 0))
+            self._part_refused(prompt_id, node_errors, graph)
+        return Queued(prompt_id, float(body.get("number") or 0))
 
     def _part_refused(self, prompt_id: str, node_errors: Mapping[str, Any], graph: Mapping[str, Any]) -> None:
         """Some outputs were refused and the others will run. Without the video that is GPU time for nothing, so it is called off."""
@@ -213,13 +213,31 @@ class ComfyClient:
         entry = self.history(prompt_id)
         items = [item for group in self._queue_items() for item in group if item[1] == prompt_id]
         if entry is None and not items:
-            entry = self.history(prompt_id)  # it may have ended between the two questions
+            entry = self.history(prompt_id) or self._recent(prompt_id)  # it may have ended between the two questions
         if items:
             return Queued(prompt_id, float(items[0][0]))
         if entry is None:
             return None
         prompt = entry.get("prompt")
         return Queued(prompt_id, float(prompt[0]) if isinstance(prompt, list) and prompt and isinstance(prompt[0], (int, float)) else 0.0)
+
+    def _recent(self, prompt_id: str) -> dict[str, Any] | None:
+        """The history entry that carries our mark, on a server that chose an id of its own."""
+        path = "/history"
+        for server_id, entry in self._object(self._http.get_json(path, params={"max_items": RECENT}), path).items():
+            prompt = entry.get("prompt") if isinstance(entry, dict) else None
+            if isinstance(prompt, list) and _mark(prompt) == prompt_id:
+                self._learn(prompt_id, str(server_id))
+                return entry
+        return None
+
+    def _learn(self, prompt_id: str, server_id: str) -> None:
+        if server_id != prompt_id:
+            with self._lock:
+                self._server_ids[prompt_id] = server_id
+
+    def _server_id(self, prompt_id: str) -> str:
+        return self._server_ids.get(prompt_id, prompt_id)
 
     def _settle(self, prompt_id: str, looks: int) -> Queued | None:
         """After a request whose answer was lost: did the server take it?"""
@@ -240,7 +258,7 @@ class ComfyClient:
         waiting = sum(item[1] == prompt_id for item in pending)
         if waiting and waiting + sum(item[1] == prompt_id for item in running) > 1:
             log.warning("%s had taken prompt %s twice; one is deleted", self.shown_url, prompt_id)
-            self._http.post("/queue", {"delete": [prompt_id]})
+            self._http.post("/queue", {"delete": [self._server_id(prompt_id)]})
 
     # ------------------------------------------------------------ queue and history
     def _queue_items(self) -> tuple[list[list[Any]], list[list[Any]]]:
@@ -248,7 +266,13 @@ class ComfyClient:
 
         def items(key: str) -> list[list[Any]]:
             found = [item for item in data.get(key) or () if isinstance(item, list) and len(item) > 1 and isinstance(item[0], (int, float))]
-            return sorted(found, key=lambda item: item[0])  # the server answers in heap order
+            found.sort(key=lambda item: item[0])  # the server answers in heap order
+            for item in found:
+                ours = _mark(item)
+                if ours is not None:
+                    self._learn(ours, str(item[1]))
+                    item[1] = ours
+            return found
 
         return items("queue_running"), items("queue_pending")
 
@@ -259,14 +283,15 @@ class ComfyClient:
 
     def history(self, prompt_id: str) -> dict[str, Any] | None:
         """The prompt's history entry, ``None`` while it has none."""
-        path = f"/history/{quote(prompt_id, safe='')}"
-        entry = self._object(self._http.get_json(path), path).get(prompt_id)
+        server_id = self._server_id(prompt_id)
+        path = f"/history/{quote(server_id, safe='')}"
+        entry = self._object(self._http.get_json(path), path).get(server_id)
         return entry if isinstance(entry, dict) else None
 
     def state_of(self, prompt_id: str) -> str:
         """``pending``, ``running``, ``done``, ``failed`` or ``unknown``."""
         for look in range(2):
-            entry = self.history(prompt_id)
+            entry = self.history(prompt_id) or (self._recent(prompt_id) if look else None)
             if entry is not None:
                 status = entry.get("status")
                 return "failed" if isinstance(status, dict) and status.get("status_str", "success") != "success" else "done"
@@ -280,13 +305,16 @@ class ComfyClient:
 
     def interrupt(self, prompt_id: str | None = None) -> None:
         """Stops the running prompt; with ``prompt_id`` only if it is the one running."""
-        self._http.post("/interrupt", {} if prompt_id is None else {"prompt_id": prompt_id})
+        if prompt_id is None:
+            self._http.post("/interrupt", {})
+        elif prompt_id in self.queue_state().running:  # asked first: older servers stop whatever runs
+            self._http.post("/interrupt", {"prompt_id": self._server_id(prompt_id)})
 
     def delete_pending(self, prompt_ids: str | Iterable[str]) -> None:
         """Takes waiting prompts out of the queue. The server answers yes to everything: :meth:`state_of` tells what became of one."""
         wanted = [prompt_ids] if isinstance(prompt_ids, str) else list(prompt_ids)
         if wanted:
-            self._http.post("/queue", {"delete": wanted})
+            self._http.post("/queue", {"delete": [self._server_id(prompt_id) for prompt_id in wanted]})
 
     def free_memory(self) -> None:
         """Asks the server to unload models and forget cached results, after an out-of-memory error for instance."""
@@ -308,7 +336,8 @@ class ComfyClient:
         and :class:`ComfyUnavailable` when the server stays away longer than ``patience``.
         """
         self._listener.start()
-        inbox = self._listener.watch(prompt_id)
+        server_id = self._server_id(prompt_id)
+        inbox = self._listener.watch(server_id)
         try:
             waiter = Waiter(
                 self, prompt_id, self._graphs.get(prompt_id) or {}, inbox, self._listener.connected.is_set, self._clock, self.patience,
@@ -316,7 +345,7 @@ class ComfyClient:
             )  # fmt: skip
             return waiter.run()
         finally:
-            self._listener.unwatch(prompt_id, inbox)
+            self._listener.unwatch(server_id, inbox)
 
     def fetch(self, output: OutputFile, dest: Path) -> Path:
         """Copies an output file from the server to ``dest`` (whole or not at all) and returns ``dest``.
@@ -336,3 +365,10 @@ class ComfyClient:
         if not isinstance(data, dict):
             raise ComfyError(f"{self.shown_url} answered {path} with {type(data).__name__}, not an object: is this a ComfyUI server?")
         return data
+
+
+def _mark(item: list[Any]) -> str | None:
+    """Our id in a queue item or a history entry's prompt: ``[number, id, graph, extra_data, outputs]``."""
+    extra = item[3] if len(item) > 3 else None
+    mark = extra.get(MARK) if isinstance(extra, dict) else None
+    return mark if isinstance(mark, str) else None

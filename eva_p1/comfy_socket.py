@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 PING_AFTER = 20.0  # seconds of silence after which the line is tested; proxies cut idle sockets after 30 to 100 s
 DEAD_AFTER = 20.0  # seconds a ping may stay unanswered
 RECV_SLICE = 1.0
+CLOSE_SECONDS = 3.0  # a thread still connecting to a silent host is left behind; it is a daemon
 PREVIEW, PREVIEW_WITH_METADATA = 1, 4
 HELLO = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
 
@@ -64,7 +65,7 @@ class Listener:
                 log.debug("the WebSocket was gone already: %s", error)
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join(RECV_SLICE * 3 + 10)
+            thread.join(CLOSE_SECONDS)
 
     def watch(self, prompt_id: str) -> queue.SimpleQueue[Message]:
         """A queue that receives this prompt's messages from now on."""

@@ -38,6 +38,8 @@ class FakeComfy:
         self.view_body = b"0123456789" * 100
         self.view_cuts = 0  # so many downloads end half way
         self.preview_metadata = True
+        self.chooses_ids = False  # as servers did before clients could
+        self.interrupts_anything = False  # as servers did before they heeded the id
         self.object_info: dict[str, Any] = {}
         self.answer_prompt: tuple[int, Any] | None = None
         self.posts: list[dict[str, Any]] = []
@@ -105,6 +107,7 @@ class FakeComfy:
         app.router.add_get(self.base + "/queue", self._get_queue)
         app.router.add_post(self.base + "/queue", self._post_queue)
         app.router.add_get(self.base + "/history/{id}", self._get_history)
+        app.router.add_get(self.base + "/history", self._all_history)
         app.router.add_post(self.base + "/interrupt", self._interrupt)
         app.router.add_get(self.base + "/object_info", self._info)
         app.router.add_get(self.base + "/object_info/{name}", self._info)
@@ -160,14 +163,16 @@ class FakeComfy:
             return self._answer(*self.answer_prompt)
         number = self._number
         self._number += 1
-        self.pending.append([number, body["prompt_id"], body["prompt"], {"client_id": body.get("client_id")}, ["2"]])
+        prompt_id = f"server-{number}" if self.chooses_ids else body["prompt_id"]
+        extra = {**body.get("extra_data", {}), "client_id": body.get("client_id")}
+        self.pending.append([number, prompt_id, body["prompt"], extra, ["2"]])
         self._wake.set()
         if self.posts_lost_after_taking > 0:
             self.posts_lost_after_taking -= 1
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
-        answer = {"prompt_id": body["prompt_id"], "number": number, "node_errors": {}}
+        answer = {"prompt_id": prompt_id, "number": number, "node_errors": {}}
         if self.answer_prompt is not None:
             answer |= self.answer_prompt[1]
         return web.json_response(answer)
@@ -199,10 +204,13 @@ class FakeComfy:
             return web.json_response({})
         return web.json_response({prompt_id: self.history[prompt_id]} if prompt_id in self.history else {})
 
+    async def _all_history(self, request: web.Request) -> web.Response:
+        return web.json_response(dict(list(self.history.items())[-int(request.query["max_items"]) :]))
+
     async def _interrupt(self, request: web.Request) -> web.Response:
         body = await request.json()
         for item in self.running:
-            if body.get("prompt_id", item[1]) == item[1]:
+            if self.interrupts_anything or body.get("prompt_id", item[1]) == item[1]:
                 self.interrupted.add(item[1])
         return web.Response()
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
-from eva_env_base import ComfyError, ComfyUnavailable, PromptFailed, PromptRejected, UsageError
-from eva_p1.comfy_client import ComfyClient, Finished, OutputFile, Progress
+from eva_env_base import ComfyUnavailable, PromptFailed, PromptRejected
+from eva_p1.comfy_client import ComfyClient, OutputFile
 from tests.eva_p1.comfy_fake import GRAPH, JPEG, FakeComfy
+from tests.eva_p1.comfy_waiting import Waiting, connect, until
 
 
 @pytest.fixture
@@ -25,47 +24,6 @@ def server() -> Iterator[FakeComfy]:
 def client(server: FakeComfy) -> Iterator[ComfyClient]:
     with ComfyClient(server.url, timeout=5, patience=5) as made:
         yield made
-
-
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
-def connect(client: ComfyClient) -> None:
-    """Waits for the socket, so that a test about messages does not depend on who is faster."""
-    client._listener.start()
-    assert client._listener.connected.wait(10)
-
-
-class Waiting:
-    """A wait in a thread of its own."""
-
-    def __init__(self, client: ComfyClient, prompt_id: str, **options: Any):
-        self.seen: list[Progress] = []
-        self.result: Finished | None = None
-        self.error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, args=(client, prompt_id, options), daemon=True)
-        self._thread.start()
-
-    def _run(self, client: ComfyClient, prompt_id: str, options: dict[str, Any]) -> None:
-        try:
-            self.result = client.wait(prompt_id, on_progress=self.seen.append, **options)
-        except (PromptFailed, ComfyUnavailable) as error:
-            self.error = error
-
-    def kinds(self) -> list[str]:
-        return [progress.kind for progress in self.seen]
-
-    def join(self) -> Finished:
-        self._thread.join(20)
-        assert not self._thread.is_alive(), "the wait did not end"
-        if self.error is not None:
-            raise self.error
-        assert self.result is not None
-        return self.result
 
 
 # ---------------------------------------------------------------- the way it should go
@@ -151,6 +109,44 @@ def test_pending_prompts_come_in_run_order(server: FakeComfy, client: ComfyClien
     assert client.queue_state().pending == ("c",)
     client.delete_pending("c")
     assert client.queue_state().pending == ()
+
+
+# ---------------------------------------------------------------- older servers
+def test_a_server_that_chooses_ids_is_driven_by_ours(server: FakeComfy, client: ComfyClient) -> None:
+    server.chooses_ids = True
+    connect(client)
+    server.hold.clear()
+    for name in ("mine", "next", "gone"):
+        assert client.queue(GRAPH, prompt_id=name).prompt_id == name
+    until(lambda: server.running)
+    assert client.queue_state().running == ("mine",) and client.queue_state().pending == ("next", "gone")
+    client.delete_pending("gone")
+    assert client.state_of("gone") == "unknown"
+    waiting = Waiting(client, "mine")
+    until(lambda: "started" in waiting.kinds())
+    server.hold.set()
+    assert waiting.join().videos and "step" in waiting.kinds()
+    assert Waiting(client, "next").join().videos
+    with ComfyClient(server.url) as later:
+        assert later.state_of("mine") == "done", "a later run finds it by our mark"
+        assert Waiting(later, "mine").join().videos
+
+
+def test_a_lost_answer_of_a_server_that_chooses_ids(server: FakeComfy, client: ComfyClient) -> None:
+    server.chooses_ids = True
+    server.posts_lost_after_taking = 1
+    client.queue(GRAPH, prompt_id="once")
+    assert Waiting(client, "once").join().videos and len(server.executed) == 1
+
+
+def test_an_interrupt_never_hits_another_prompt(server: FakeComfy, client: ComfyClient) -> None:
+    server.interrupts_anything = True
+    server.hold.clear()
+    client.queue(GRAPH, prompt_id="somebody-elses")
+    until(lambda: server.running)
+    client.interrupt("mine")
+    server.hold.set()
+    assert Waiting(client, "somebody-elses").join().videos
 
 
 # ---------------------------------------------------------------- failures of the prompt
@@ -323,57 +319,3 @@ def test_a_prompt_whose_video_was_refused_is_called_off(server: FakeComfy, clien
     with pytest.raises(PromptRejected, match="saves the video.*required input 'codec' is missing"):
         client.queue(GRAPH, prompt_id="useless")
     assert client.state_of("useless") == "unknown"
-
-
-# ---------------------------------------------------------------- addresses, tokens, proxies
-def test_token_in_header_or_query_and_base_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    with FakeComfy(base="/pod/7", token="s3cret") as server:
-        for url, token in ((server.url, "s3cret"), (f"{server.url}/?token=s3cret", None)):
-            with ComfyClient(url, token=token) as client:
-                connect(client)
-                client.queue(GRAPH, prompt_id=f"p-{token}")
-                assert Waiting(client, f"p-{token}").join().videos
-                assert "s3cret" not in client.shown_url
-        with ComfyClient(server.url) as stranger, pytest.raises(ComfyError, match="token"):
-            stranger.queue_state()
-        with ComfyClient(server.url) as stranger, pytest.raises(ComfyError, match="token"):
-            stranger.queue(GRAPH)
-
-
-def test_a_proxy_of_the_environment_does_not_capture_loopback(server: FakeComfy, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    monkeypatch.delenv("no_proxy", raising=False)
-    with ComfyClient(server.url) as client:
-        connect(client)
-        client.queue(GRAPH, prompt_id="direct")
-        assert Waiting(client, "direct").join().videos
-
-
-@pytest.mark.parametrize("url", ["127.0.0.1:8188", "ftp://x", "http://", "http://host:port"])
-def test_addresses_that_are_none(url: str) -> None:
-    with pytest.raises(UsageError, match="8188|port"):
-        ComfyClient(url)
-
-
-def test_an_answer_that_is_not_json_is_named(server: FakeComfy) -> None:
-    with ComfyClient(server.url + "/view?filename=x") as client, pytest.raises(ComfyError):
-        client.system_stats()
-
-
-def test_object_info_is_asked_for_once(server: FakeComfy, client: ComfyClient) -> None:
-    server.object_info = {
-        "KSampler": {"input": {"required": {"sampler_name": [["euler"], {}], "scheduler": ["COMBO", {"options": ["simple"]}]}}}
-    }
-    assert client.samplers_and_schedulers() == (["euler"], ["simple"])
-    assert client.object_info()["KSampler"] and client.object_info("KSampler") and client.object_info("Nope") == {}
-    asked = [path for _, path, _ in server.requests if "object_info" in path]
-    assert asked == ["/object_info/KSampler", "/object_info"]
-    client.object_info(refresh=True)
-    assert len([path for _, path, _ in server.requests if path == "/object_info"]) == 2
-
-
-def test_a_server_without_samplers_is_named(client: ComfyClient) -> None:
-    with pytest.raises(ComfyError, match="lists no samplers"):
-        client.samplers_and_schedulers()
