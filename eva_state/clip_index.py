@@ -7,6 +7,7 @@ the same at 100 clips and at 100,000.
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -53,8 +54,14 @@ class ClipIndex:
         self._version = 0
         self._changes: deque[tuple[int, dict[str, Any]]] = deque(maxlen=CHANGES_KEPT)
         self._unsubscribe = store.subscribe(self._pending.append)  # never blocks the store: taken in by whoever asks next
-        with self._lock:
-            self._load()
+        collecting = gc.isenabled()
+        gc.disable()  # a large load only makes objects that stay: looking through them over and over takes a quarter of it
+        try:
+            with self._lock:
+                self._load()
+        finally:
+            if collecting:
+                gc.enable()
 
     # ------------------------------------------------------------ life
     def start(self) -> ClipIndex:

@@ -80,7 +80,7 @@ class App:
         if self.access.required and path.startswith("/api/"):
             response.headers.update(CORS_HEADERS)
         took = time.perf_counter() - began
-        level = logging.INFO if method == "POST" or response.status >= 400 or took > SLOW_SECONDS else logging.DEBUG
+        level = logging.INFO if response.status >= 400 or took > SLOW_SECONDS else logging.DEBUG
         if access_log.isEnabledFor(level):
             access_log.log(
                 level,
