@@ -54,6 +54,16 @@ class StateSync:
 
         Bans come from the state alone: a ban a person lifted must not come back because old scores would call for it.
         """
+        with self._bandit.bulk():
+            count = self._learn_history()
+        wanted = {key: str(ban.get("reason") or "") for key, ban in self._store.bans().items()}
+        for key in set(self._bandit.bans) - set(wanted):
+            self._bandit.unban(key)
+        for key, reason in wanted.items():
+            self._ban(key, reason)
+        return count
+
+    def _learn_history(self) -> int:
         count = 0
         for seen in self._store.observations():
             entry = self._store.entry(seen.video) if seen.source == "human" else None
@@ -68,11 +78,6 @@ class StateSync:
                 self._bandit.fail(failure["params"], failure.get("kind", "error"), cost_minutes=failure.get("cost_minutes"))
             except (ValueError, KeyError, TypeError) as error:
                 log.warning("a failure of the state teaches nothing: %s", error)
-        wanted = {key: str(ban.get("reason") or "") for key, ban in self._store.bans().items()}
-        for key in set(self._bandit.bans) - set(wanted):
-            self._bandit.unban(key)
-        for key, reason in wanted.items():
-            self._ban(key, reason)
         return count
 
     def drain(self) -> tuple[list[Any], list[str], list[tuple[str, str]]]:

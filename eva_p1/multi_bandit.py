@@ -14,7 +14,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ class MultiDimensionalBandit:
         self._rows: dict[tuple[int, str], int] = {}  # (clip number, source) -> row id
         self._theta = prior_of_theta(Layout(6))[0]
         self._next_fit = 6
+        self._holding = False
         self._build()
 
     # ------------------------------------------------------------ choosing
@@ -157,6 +159,21 @@ class MultiDimensionalBandit:
             self._refit_if_due()
             return self._after_change(key)
 
+    @contextmanager
+    def bulk(self) -> Iterator[None]:
+        """``with bandit.bulk():`` many results, a history say, are taken in together.
+
+        The kernel is fitted to them with the next single result, not here: at a start the GPU is waiting for the first choice.
+        """
+        with self._lock:
+            self._holding = True
+            try:
+                yield
+            finally:
+                self._holding = False
+                self._build()
+                self._save()
+
     def forget(self, video: str, source: str = "human") -> list[tuple[str, str]]:
         """Takes a clip's rating away (undo): its automatic reward counts again. Unknown clips or ratings are no error."""
         if source not in SOURCES:
@@ -184,6 +201,8 @@ class MultiDimensionalBandit:
 
     def _row_of(self, clip: Clip, source: str) -> None:
         """Brings the model's row for one judgement of a clip up to date."""
+        if self._holding:
+            return  # the model is built from the ledger when the bulk is over
         value = getattr(clip, source)
         known = self._rows.get((clip.number, source))
         if known is not None:
@@ -207,7 +226,7 @@ class MultiDimensionalBandit:
 
     def _refit_if_due(self) -> None:
         done = sum(row.value is not None for row in self._posterior.rows)
-        if done < self._next_fit or self._policy_name not in ("ucb", "thompson"):
+        if self._holding or done < self._next_fit or self._policy_name not in ("ucb", "thompson"):
             return
         self._next_fit = done + max(3, done // 6)
         self._theta = fit_theta(self._grid, self._posterior.rows, self._theta, self._rng)
@@ -377,7 +396,7 @@ class MultiDimensionalBandit:
         return self.status()
 
     def _save(self) -> None:
-        if self._path is not None:
+        if self._path is not None and not self._holding:
             save_state(self._path, self._loaded)
 
 
