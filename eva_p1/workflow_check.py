@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eva_p1.workflow_graph import as_link, class_of, inputs_of, title_of, upstream
+from eva_p1.workflow_graph import as_link, class_of, consumers, inputs_of, links_of, title_of, upstream
 from eva_p1.workflow_roles import REQUIRED_ROLES, find_roles
 from eva_p1.workflow_schema import InputSpec, nearest, node_inputs
 
@@ -169,11 +169,18 @@ def not_in_list_sentence(name: str, value: Any, options: list[Any]) -> str:
 
 
 def _cycles(graph: Mapping[str, Any]) -> list[Problem]:
-    for node_id in graph:
-        for value in inputs_of(graph, node_id).values():
-            link = as_link(value)
-            if link and link[0] in graph and node_id in upstream(graph, link[0]):
-                return [
-                    Problem("cycle", f"{_name(graph, node_id)} is part of a circle of links; a workflow must not feed itself.", node_id)
-                ]
-    return []
+    """Takes out, again and again, what depends on nothing left; what stays feeds itself."""
+    waits = {node_id: {source for _, source, _ in links_of(graph, node_id)} for node_id in graph}
+    ready = [node_id for node_id, sources in waits.items() if not sources]
+    readers = consumers(graph)
+    for node_id in ready:
+        for reader in readers[node_id]:
+            sources = waits[reader.node]
+            if node_id in sources:
+                sources.discard(node_id)
+                if not sources:
+                    ready.append(reader.node)
+    stuck = [node_id for node_id in graph if waits[node_id] and node_id in upstream(graph, node_id, strictly=True)]
+    if not stuck:
+        return []
+    return [Problem("cycle", f"{_name(graph, stuck[0])} is part of a circle of links; a workflow must not feed itself.", stuck[0])]

@@ -57,14 +57,20 @@ def links_of(graph: Mapping[str, Any], node_id: str) -> Iterator[tuple[str, str,
             yield name, link[0], link[1]
 
 
-def upstream(graph: Mapping[str, Any], start: str) -> list[str]:
-    """Every node ``start`` depends on, itself first, nearest first. Cycles are harmless."""
-    order, seen = [start], {start}
-    for node_id in order:
+def upstream(graph: Mapping[str, Any], start: str, strictly: bool = False) -> list[str]:
+    """Every node ``start`` depends on, nearest first, itself before all of them. Cycles are harmless.
+
+    ``strictly`` leaves ``start`` out, unless it depends on itself.
+    """
+    order: list[str] = [] if strictly else [start]
+    seen = set(order)
+    queue = [start]
+    for node_id in queue:
         for _, source, _ in links_of(graph, node_id):
             if source not in seen:
                 seen.add(source)
                 order.append(source)
+                queue.append(source)
     return order
 
 
