@@ -23,7 +23,7 @@ from eva_p1.agent_choice import Chooser, PromptSource
 from eva_p1.agent_hooks import HookChain
 from eva_p1.agent_ledger import Ledger
 from eva_p1.agent_live import STATUS_NAME, Board, LiveWriter
-from eva_p1.agent_results import as_analysis, build_entry, failure_kind, take_clip_patiently
+from eva_p1.agent_results import as_analysis, build_entry, failure_kind, name_of_clip, take_clip_patiently
 from eva_p1.agent_scoring import ScoringPool
 from eva_p1.agent_servers import Servers, server_name
 from eva_p1.agent_types import AgentOptions, Analysis, FailedTry, Job, Params, ScoredClip
@@ -248,6 +248,7 @@ class EnhancedVideoAgentV4:
 
     def take_result(self, lane: Lane, job: Job, finished: Any) -> None:
         assert self._pool is not None
+        self.ledger.claim(job, name_of_clip(finished))  # in the order in which prompts ended: scoring may overtake
         self._pool.submit(lambda: self._score_task(lane, job, finished))
 
     def record_failure(self, job: Job, kind: str, reason: str, run_seconds: float = 0.0) -> None:

@@ -110,8 +110,10 @@ class Ledger:
             except ValueError as error:
                 log.info("a prompt outside the search space is under way: %s", error)
 
-    def claim(self, job: Job, video: str) -> bool:
-        """True when this job made the clip; False when another prompt did, of this run or of an earlier one."""
+    def claim(self, job: Job, video: str | None) -> bool:
+        """True when this job made the clip; False when another prompt did, of this run or of an earlier one, or there is no clip."""
+        if video is None:
+            return False
         with self.lock:
             entry = self.store.entry(video)
             owner = self._claims.setdefault(video, str(entry.get("prompt_id")) if entry else job.prompt_id)

@@ -36,6 +36,14 @@ def clip_name(output: Any) -> str:
     return str(path)
 
 
+def name_of_clip(finished: Any) -> str | None:
+    """Name of the clip a prompt made; None where it has none that can be used (:func:`take_clip` says why)."""
+    try:
+        return clip_name(finished.videos[0]) if finished.videos else None
+    except ClipError:
+        return None
+
+
 def take_clip(client: Any, finished: Any, video_dir: Path) -> tuple[str, Path]:
     """(name, path) of the clip a prompt made: the local file where the folder is the server's own, else a copy through /view.
 
