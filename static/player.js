@@ -15,7 +15,7 @@ const POOL = 5; // the one shown, three to come, the one before
 const USUAL_FPS = 16;
 const WHOLE_BYTES = 80e6; // a larger clip is streamed instead of held in memory
 
-/** @typedef {{name: string, fps?: number | null, findings?: Array<{kind: string, seconds: number}>}} Clip */
+/** @typedef {{name: string, fps?: number | null, findings?: Array<{kind: string, start_s: number, end_s: number}>}} Clip */
 
 /** Events: `frame` ({seconds, frame}), `shown` (the clip's first frame is on screen), `broken` (Clip). */
 export class Player extends EventTarget {
@@ -29,6 +29,7 @@ export class Player extends EventTarget {
   clip = null;
   #speed = Number(sessionStorage.getItem('eva.speed')) || 1;
   #paused = false;
+  #marked = 0; // the length for which the findings were drawn
   #scrub = new ScrubBar();
   #stage = h('div', { class: 'stage' });
   #cover = h('div', { class: 'stage-cover', role: 'status', hidden: true });
@@ -91,7 +92,8 @@ export class Player extends EventTarget {
   show(clip) {
     const before = this.video;
     this.clip = clip;
-    this.#scrub.show(clip && filmstripUrl(clip.name), clip?.findings ?? []);
+    this.#scrub.show(clip && filmstripUrl(clip.name));
+    this.#marked = 0;
     this.#cover.hidden = true;
     if (!clip) {
       before?.pause();
@@ -285,6 +287,10 @@ export class Player extends EventTarget {
     if (video?.duration) {
       const frame = Math.floor(video.currentTime * this.fps + 1e-3);
       const frames = Math.round(video.duration * this.fps);
+      if (this.#marked !== video.duration) {
+        this.#marked = video.duration;
+        this.#scrub.mark(this.clip?.findings ?? [], video.duration);
+      }
       this.#scrub.at(video.currentTime / video.duration, `${clock(video.currentTime)} / ${clock(video.duration)}`);
       this.#time.textContent = `${clock(video.currentTime)} / ${clock(video.duration)}`;
       this.#frames.textContent = t('player.frame', { i: Math.min(frame + 1, frames), n: frames });

@@ -149,7 +149,7 @@ class Review {
   #show() {
     const item = this.queue.current;
     byId('main').classList.toggle('empty', !item);
-    this.player.show(item && { name: item.clip.name, fps: item.clip.fps });
+    this.player.show(item && { name: item.clip.name, fps: item.clip.fps, findings: item.clip.findings });
     this.form.show(item?.clip.name ?? '', item?.rating ?? null);
     if (item) this.#about(item.clip);
     else this.#end();

@@ -1,6 +1,7 @@
 /** The filmstrip with its playhead: point at it to see a moment, drag to go there. */
 import { h } from './dom.js';
-import { t } from './i18n.js';
+import { clock } from './format.js';
+import { hasText, t } from './i18n.js';
 
 const RESOLUTION = 1000;
 const CELLS = 10; // frames in a filmstrip, from the first to the last
@@ -29,22 +30,31 @@ export class ScrubBar extends EventTarget {
     this.#range.addEventListener('pointerup', () => this.#range.blur());
   }
 
-  /**
-   * @param {string | null} url of the filmstrip
-   * @param {Array<{kind: string, fraction?: number}>} findings
-   */
-  show(url, findings) {
+  /** @param {string | null} url of the filmstrip */
+  show(url) {
     this.#place(0);
+    this.mark([], 0);
     this.#range.disabled = !url;
-    this.#ticks.replaceChildren(
-      ...findings
-        .filter((finding) => typeof finding.fraction === 'number')
-        .map((finding) => h('span', { class: 'tick', title: finding.kind, style: { left: `${(finding.fraction ?? 0) * 100}%` } })),
-    );
     if (url && this.#strip.getAttribute('src') === url) return;
     this.#canvas.hidden = true;
     if (url) this.#strip.src = url;
     else this.#strip.removeAttribute('src');
+  }
+
+  /**
+   * Shows where the metrics found something: a coloured stretch at the foot of the strip.
+   * @param {Array<{kind: string, start_s: number, end_s: number, severity?: number}>} findings
+   * @param {number} duration seconds
+   */
+  mark(findings, duration) {
+    const place = (/** @type {number} */ seconds) => `${Math.min(Math.max(seconds / duration, 0), 1) * 100}%`;
+    this.#ticks.replaceChildren(
+      ...(duration > 0 ? findings : []).map((finding) => {
+        const kind = hasText(`finding.${finding.kind}`) ? t(`finding.${finding.kind}`) : finding.kind;
+        return h('span', { class: 'tick', title: `${kind} ${clock(finding.start_s)}`, data: { kind: finding.kind },
+          style: { left: `min(${place(finding.start_s)}, calc(100% - 4px))`, width: `max(4px, calc(${place(finding.end_s)} - ${place(finding.start_s)}))` } });
+      }),
+    );
   }
 
   /** Gives each frame its equal share of the bar, cropped, never stretched: place stays time. */

@@ -167,6 +167,7 @@ class AgentStrip {
         this.#bar.setAttribute('value', String((now.step ?? 0) / now.steps));
         rest.unshift(t('agent.step', { i: now.step ?? 0, n: now.steps }));
       }
+      if (now.seconds_left) rest.splice(1, 0, t('agent.ready_in', { time: duration(now.seconds_left) }));
     } else {
       this.#say('idle', status.message || t('agent.idle'));
     }

@@ -110,7 +110,7 @@ class WatchPage {
       this.#shown = true;
       this.form.show(this.name, this.#rating);
       if (answer.exists === false) this.player.message(t('clip.gone'), t('watch.gone_why'));
-      else this.player.show({ name: this.name, fps: params.fps });
+      else this.player.show({ name: this.name, fps: params.fps, findings: details.findings });
     } else if (!waiting && !document.activeElement?.matches('textarea')) this.form.show(this.name, this.#rating);
   }
 

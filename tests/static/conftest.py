@@ -107,6 +107,7 @@ def entry_of(name: str, number: int, at: float) -> dict[str, Any]:
         },
         "combo": [sampler, scheduler],
         "metrics": {"blur": 0.9, "exposure": 0.6, "blockiness": 0.3, "flicker": 0.8, "overall": score},
+        "findings": [{"kind": "flicker", "start_s": 0.5, "end_s": 0.8, "frame": 8, "severity": 0.6}],
         "score": score,
         "seed": 1000 + number,
         "seconds": 1.5,

@@ -131,7 +131,7 @@ def test_the_agents_work_is_shown_with_the_simulators_badge(site, page):
     write_live(site.state_dir / "agent_status.json", status)
     page.goto(site.url + "/")
     page.wait_for_selector("text=Making euler · simple · 16 fps · cfg 5 · 12 steps · 160×96")
-    page.wait_for_selector("text=step 4 of 12 · clip 3 of 9 · 5 min left")
+    page.wait_for_selector("text=step 4 of 12 · clip 3 of 9 · 5 min to the end")
     page.wait_for_selector(".badge.sim")
 
 

@@ -15,6 +15,9 @@ def test_everything_known_is_shown_and_a_rating_is_saved_and_undone(site, page):
     assert "watermark" in page.text_content("#negative")
     assert "blocky" in page.text_content("#scores")
     page.wait_for_selector("#siblings a[href='/watch?name=clip_001.mp4']")
+    tick = page.wait_for_selector(".tick[title^='Flicker']").bounding_box()
+    strip = page.locator(".strip-bar").bounding_box()
+    assert abs((tick["x"] - strip["x"]) / strip["width"] - 0.5 / 1.5) < 0.02  # where in the clip the metrics found it
     page.keyboard.press("8")
     page.wait_for_selector("#history >> text=Rated 8")
     assert site.marks() == {"clip_004.mp4": 8}
