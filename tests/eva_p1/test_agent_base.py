@@ -362,10 +362,14 @@ def test_the_same_seed_makes_the_same_choices(tmp_path: Path) -> None:
     def run(name: str) -> list[tuple[str, int, str]]:
         folder = tmp_path / name
         (folder / "video").mkdir(parents=True)
-        comfy = FakeComfy(folder / "video")
+        comfy = FakeComfy(folder / "video", manual=True)
         with StateStore(folder / "state", role="agent") as store:
-            analyzer = FakeAnalyzer()
-            make_agent(store, [comfy], folder, analyzer=analyzer, options=replace(FAST, depth=1, hold_unknown=5.0)).search_v4(6)
+            running = Running(make_agent(store, [comfy], folder, options=replace(FAST, hold_unknown=60.0, hold_share=1.0)), 6)
+            for done in range(1, 7):  # as with real jobs, a clip is scored long before the next one is rendered
+                until(lambda done=done: len(comfy.posts) == min(6, done + 1), "the next choice")
+                comfy.finish()
+                until(lambda done=done: len(store.history()) == done, "the score")
+            running.end()
             return [(combo_key(entry["params"]), entry["seed"], entry["prompt"]) for entry in store.history()]
 
     assert run("one") == run("two")
