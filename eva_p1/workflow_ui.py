@@ -145,7 +145,7 @@ class Reader:
             node.output_types = [kind_ for _, kind_, _ in node.inner.outputs]
             _configure_instance(node, saved)
         elif info is not None:
-            built = build_widgets(info, node.raw_values)
+            built = build_widgets(info, node.raw_values, frozenset(filter(None, map(_widget_name, saved))))
             node.widgets = built.widgets
             defined = [Slot(name, kind_) for name, kind_ in built.sockets]
             defined += [Slot(w.name, w.spec.type if w.spec else "*", widget=w.name) for w in built.widgets.values()]

@@ -62,14 +62,17 @@ def default_of(spec: InputSpec) -> Any:
     return {"INT": 0, "FLOAT": 0, "BOOLEAN": False}.get(spec.type, "")
 
 
-def build_widgets(info: Mapping[str, Any], values: Any) -> NodeWidgets:
-    """The widgets of a class with the saved ``widgets_values`` (a list by position, or a mapping by name) put in."""
+def build_widgets(info: Mapping[str, Any], values: Any, drawn: frozenset[str] = frozenset()) -> NodeWidgets:
+    """The widgets of a class with the saved ``widgets_values`` (a list by position, or a mapping by name) put in.
+
+    ``drawn`` are inputs the saved node itself calls widgets: that tells of types a custom node pack brings its own widget for.
+    """
     specs = node_inputs(info)
     found = NodeWidgets()
     named = values if isinstance(values, Mapping) else None
     stream = _Stream([] if named is not None else _without_forced(specs, values if isinstance(values, list) else []))
     for spec in specs:
-        if is_widget(spec):
+        if is_widget(spec) or (spec.name in drawn and not spec.config.get("forceInput")):
             _add(found, spec, stream, named)
         elif spec.type == MATCH_TYPE:
             found.sockets.append((spec.name, str((spec.config.get("template") or {}).get("allowed_types") or "*")))

@@ -59,6 +59,21 @@ def test_what_can_be_ridden_out_ends_with_one_clip(tmp_path: Path, fault: str) -
     assert len(list(tmp_path.rglob("*.mp4"))) == 1, "one prompt, one clip"
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("route", ["system_stats", "object_info", "prompt", "queue", "history", "view", "interrupt", "free"])
+def test_the_line_cut_at_each_request(tmp_path: Path, route: str, when: str) -> None:
+    """Whatever request the cut hits, and whether the server heard it or not: every step works and one prompt makes one clip."""
+    with served(tmp_path / "server", f"drop:route={route},when={when},times=1") as (_, client):
+        assert client.system_stats()["system"]
+        assert "euler" in client.samplers_and_schedulers()[0]
+        client.delete_pending("nobody")
+        done = finish(client, client.queue(graph()).prompt_id)
+        client.fetch(done.videos[0], tmp_path / "clip.mp4")
+        client.interrupt()
+        client.free_memory()
+    assert len(list((tmp_path / "server").rglob("*.mp4"))) == 1 and (tmp_path / "clip.mp4").stat().st_size > 200
+
+
 @pytest.mark.parametrize(("fault", "kind", "words"), [
     ("error:at=0.4,message=the shelf fell", "error", "the shelf fell"), ("oom", "oom", "ran out of memory"),
     ("no_output:mode=empty", "no_output", "without saving"), ("lose_queue:at=0.4", "lost", "neither in the queue nor in the history"),

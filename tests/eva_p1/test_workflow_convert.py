@@ -94,6 +94,13 @@ def test_dynamic_sockets_and_grown_inputs_keep_their_names() -> None:
     assert inputs(graph, "3") == {"images.image0": ["1", 0], "images.image1": ["2", 0]}
 
 
+def test_a_widget_of_a_type_only_a_node_pack_knows() -> None:
+    info = INFO | {"Curvy": {"input": {"required": {"shape": ["PACK_CURVE", {}], "amount": ["INT", {"default": 1}]}}, "output": []}}
+    sheet = Sheet().add(1, "Curvy", [{"points": 3}, 7], {"shape": "PACK_CURVE!"})
+    assert inputs(convert_workflow(sheet.done(), info), "1") == {"shape": {"points": 3}, "amount": 7}
+    assert inputs(convert_workflow(Sheet().add(1, "Curvy", [7], {"shape": "PACK_CURVE"}).done(), info), "1") == {"amount": 7}
+
+
 def test_a_list_value_is_wrapped_so_that_it_is_no_link() -> None:
     assert inputs(Sheet().add(1, "Load", [["x", 1]]).convert(), "1")["name"] == {"__value__": ["x", 1]}
 
