@@ -1,13 +1,26 @@
-"""Checks of what callers hand in. Each returns a plain copy fit to be recorded or raises ValueError naming the field."""
+"""What callers hand in, checked, and the receipt they get.
+
+Each check returns a plain copy fit to be recorded or raises ValueError naming the field.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from eva_state.records import plain
 
 MAX_ID = 200  # characters of an id given by a caller
+WINNERS = ("left", "right", "tie", "both_bad")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An acknowledged action. ``duplicate``: its ``id`` had been recorded before, nothing changed."""
+
+    event_id: str
+    duplicate: bool = False
 
 
 def clip_name(value: Any, what: str = "name") -> str:

@@ -9,12 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from eva_env_base import StateError
 from eva_state import checks, documents, keys
+from eva_state.checks import WINNERS, Done
 from eva_state.feed import Change, Feed
 from eva_state.files import Files
 from eva_state.guard import Guard
@@ -30,15 +30,6 @@ ROLES = ("server", "agent", "tool")  # each has its own journal and may run once
 READER = "reader"  # reads, never writes; any number at a time
 POLL_SECONDS = 0.2
 REPLAY_ATTEMPTS = 5  # a disk that withdraws records does so once, at the instant it fails
-WINNERS = ("left", "right", "tie", "both_bad")
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """An acknowledged action. ``duplicate``: its ``id`` had been recorded before, nothing changed."""
-
-    event_id: str
-    duplicate: bool = False
 
 
 class StateStore(StoreReads):
@@ -55,12 +46,14 @@ class StateStore(StoreReads):
         poll_interval: float = POLL_SECONDS,
         segment_bytes: int = SEGMENT_BYTES,
         files: Files | None = None,
+        takeover: bool = False,
     ):
         if role not in (*ROLES, READER):
             raise ValueError(f"role {role!r} is none of {', '.join((*ROLES, READER))}")
         self.state_dir = Path(state_dir)
         self.role = role
         self.video_dir = None if video_dir is None else Path(video_dir)
+        self.takeover = takeover  # on a network volume: dispossess a holder on another machine (see ``owner``)
         self.problems: list[Problem] = []
         self._clock = clock
         self._publish_interval = publish_interval
@@ -99,7 +92,7 @@ class StateStore(StoreReads):
                 self.state_dir.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise StateError(f"{self.state_dir}: cannot be made ({error.strerror}); name another with --state-dir") from error
-            self._guard = Guard(self._journal_dir / "locks", self.role, clock=self._clock)
+            self._guard = Guard(self._journal_dir / "locks", self.role, clock=self._clock, takeover=self.takeover)
             self._guard.acquire()
         try:
             self._open()
@@ -142,7 +135,6 @@ class StateStore(StoreReads):
             while self._in_progress:  # actions under way are in the views that are published last
                 self._settled.wait()
         publisher, self._publisher = self._publisher, None
-        guard, self._guard = self._guard, None
         try:
             if publisher is not None:
                 publisher.close()
@@ -150,6 +142,7 @@ class StateStore(StoreReads):
             writer, self._writer = self._writer, None
             if writer is not None:
                 writer.close()
+            guard, self._guard = self._guard, None
             if guard is not None:
                 guard.release()
 
@@ -258,9 +251,7 @@ class StateStore(StoreReads):
         with self._settled:
             while id in self._in_progress:
                 self._settled.wait()
-            writer = self._writer
-            if writer is None or not self._accepting:
-                raise StateError(f"the state {self.state_dir} is not open for writing")
+            writer = self._open_writer(self._accepting)
             known = self._model.known(id)
             if known is not None:
                 if known != kind:
@@ -281,13 +272,19 @@ class StateStore(StoreReads):
 
         Subscribers are told by the next :meth:`deliver`.
         """
-        if self._writer is None:
-            raise StateError(f"the state {self.state_dir} is not open for writing")
+        writer = self._open_writer(True)
         with self._lock:
             new = [draft for draft in drafts if self._model.known(draft.id) is None]
         for start in range(0, len(new), 5000):
-            self._writer.append(new[start : start + 5000])
+            writer.append(new[start : start + 5000])
         return len(new)
+
+    def _open_writer(self, accepting: bool) -> Writer:
+        writer, guard = self._writer, self._guard
+        if writer is None or guard is None or not accepting:
+            raise StateError(f"the state {self.state_dir} is not open for writing")
+        guard.check()  # raises StateLocked when another machine took the role over
+        return writer
 
     def deliver(self) -> None:
         """Calls the subscribers with what is due."""

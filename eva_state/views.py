@@ -48,7 +48,7 @@ class Publisher:
         self._files = files
         self._interval = min(interval, MAX_LAG_SECONDS / 2)
         self._clock = clock
-        self._guard = Guard(store.state_dir / "journal" / "locks", "publish", clock=clock)
+        self._guard = Guard(store.state_dir / "journal" / "locks", "publish", clock=clock, takeover=store.takeover)
         self._views = ViewSet(lambda: store._model, store._lock)
         self._stop = threading.Event()
         self._lock = threading.Lock()
