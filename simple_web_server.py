@@ -24,6 +24,11 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="simple_web_server.py", description="Serves EVA's review pages: watch, rate, search, ban.")
     add_setting_flags(made, "root", "video_dir", "state_dir", "host", "port", "token")
     made.add_argument("--no-token", action="store_true", help="let everybody in who can reach the address (a warning says so)")
+    made.add_argument(
+        "--takeover",
+        action="store_true",
+        help="take over a state folder on a network volume from a process on another machine that you know is gone",
+    )
     made.add_argument("--log-level", default="INFO", type=str.upper, choices=LEVELS, help="how much to log (default INFO)")
     return made
 
@@ -45,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         with (
-            StateStore(settings.state_dir, role="server", video_dir=settings.video_dir) as store,
+            StateStore(settings.state_dir, role="server", video_dir=settings.video_dir, takeover=flags.takeover) as store,
             ClipIndex(store, settings.video_dir) as index,
         ):
             server = create_server(settings, store, index, no_token=flags.no_token)

@@ -54,6 +54,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--reference-file", type=Path, metavar="FILE", help="the reference file (default: reference_params.json in the state folder)")
     add("--max-failures", type=int, default=5, metavar="N", help="failures in a row until a server rests; 0: never (default 5)")
     add("--job-timeout", type=float, default=7200.0, metavar="S", help="interrupt a longer prompt; 0: never (default 7200)")
+    add(
+        "--takeover",
+        action="store_true",
+        help="take over a state folder on a network volume from a process on another machine that you know is gone",
+    )
     judge = parser.add_argument_group("judging")
     judge.add_argument("--use-enhanced-analysis", action="store_true", help="add the deep analysis to the score")
     judge.add_argument("--train-improved", action="store_true", help="train the taste model on the ratings first, and use it")
@@ -142,7 +147,7 @@ def run_agent(args: argparse.Namespace, settings: Settings) -> int:
     make_folder(settings.video_dir, "--video-dir")
     with ExitStack() as stack:
         logs = settings.state_dir / FOLDER
-        store = stack.enter_context(StateStore(settings.state_dir, role="agent", video_dir=settings.video_dir))
+        store = stack.enter_context(StateStore(settings.state_dir, role="agent", video_dir=settings.video_dir, takeover=args.takeover))
         setup_logging(args.log_level, logs / "main.log", console=False)
         stack.callback(close_channels, open_channels(logs))
         journal = AnalysisJournal(logs)
