@@ -10,8 +10,8 @@ import numpy as np
 from scipy import linalg
 
 from .bandit_grid import Grid
-from .bandit_kernel import AUTO, HUMAN, MEAN, Layout, matern52, matern52_dlog, prior_of_theta
-from .bandit_model import Row
+from .bandit_kernel import AUTO, COMPARISON, HUMAN, MEAN, Layout, matern52, matern52_dlog, prior_of_theta
+from .bandit_rows import Row
 
 MAX_FIT_ROWS = 350  # the likelihood costs O(n^3); beyond this many rows its maximum hardly moves
 ITERATIONS = 25
@@ -127,11 +127,11 @@ class _Likelihood:
 
 
 def fit_theta(grid: Grid, rows: list[Row], start: np.ndarray, rng: np.random.Generator, iterations: int = ITERATIONS) -> np.ndarray:
-    """The most probable hyperparameters given the finished rows, from ``start``; (p,) logarithms.
+    """The most probable hyperparameters given the finished rows (comparisons apart), from ``start``; (p,) logarithms.
 
     Beyond MAX_FIT_ROWS rows, all human rows, the latest and a random part of the rest are used.
     """
-    done = [row for row in rows if row.value is not None]
+    done = [row for row in rows if row.value is not None and row.judge != COMPARISON]
     if len(done) < 3:
         return start
     if len(done) > MAX_FIT_ROWS:

@@ -43,7 +43,7 @@ import numpy as np
 from .bandit_grid import Grid
 
 MEAN = 0.5  # rewards are in [0,1]; s0 says how little is claimed by this
-HUMAN, AUTO = 0, 1
+HUMAN, AUTO, COMPARISON = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ class Layout:
 def prior_of_theta(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     """Mean and sd of the normal prior of ``theta``, (p,) each.
 
-    The medians say: levels of one axis differ by about 0.07, interactions and the all-axes term by about 0.03 to 0.05,
-    a clip's luck is about 0.07. The sds leave a factor of 2 to 3 either way; data decides.
+    The medians say: levels of one axis differ by about 0.05, interactions by about 0.02, the all-axes term adds 0.05,
+    a clip's luck is about 0.06. The sds leave a factor of 2 to 3 either way; data decides.
     """
-    median = {"s0": 0.2, "s_p": 0.07, "s_r": 0.02, "s_z": 0.06, "s_a": 0.04, "s_h": 0.06, "s_d": 0.1, "s_m": 0.05}
+    median = {"s0": 0.2, "s_p": 0.05, "s_r": 0.02, "s_z": 0.06, "s_a": 0.05, "s_h": 0.06, "s_d": 0.1, "s_m": 0.05}
     spread = {"s0": 0.3, "s_p": 0.8, "s_r": 0.6, "s_z": 0.5, "s_a": 0.4, "s_h": 0.4, "s_d": 0.3, "s_m": 0.5}
     mean, sd = [], []
     for name in layout.names():
@@ -97,10 +97,10 @@ def prior_of_theta(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
             mean.append(np.log(0.9))
             sd.append(0.5)
         elif len(name) == 4:
-            mean.append(np.log(0.035))
+            mean.append(np.log(0.02))
             sd.append(0.7)
         else:
-            mean.append(np.log(0.08))
+            mean.append(np.log(0.05))
             sd.append(0.8)
     return np.array(mean), np.array(sd)
 
@@ -217,4 +217,14 @@ class Kernel:
         for (j, k), variance in self.vpair.items():
             effect = np.sqrt(variance) * (main[j] @ rng.standard_normal((shape[j], shape[k])) @ main[k].T)
             out += effect.reshape([shape[i] if i in (j, k) else 1 for i in range(d)])
+        return out.reshape(-1)
+
+    def draw_bias(self, rng: np.random.Generator) -> np.ndarray:
+        """One draw of the automatic score's bias b on the whole grid, (A,)."""
+        shape, d = self.grid.shape, self.layout.d
+        out = np.full(shape, np.sqrt(self.vd) * rng.standard_normal())
+        for j in range(d):
+            chol = np.linalg.cholesky(self.main[j] + 1e-9 * np.eye(shape[j]))
+            effect = np.sqrt(self.vm) * (chol @ rng.standard_normal(shape[j]))
+            out += effect.reshape([shape[i] if i == j else 1 for i in range(d)])
         return out.reshape(-1)

@@ -20,28 +20,16 @@ leaves the mean alone (Desautels, Krause & Burdick 2014, "Parallelizing explorat
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import linalg
 
 from .bandit_grid import Grid
 from .bandit_kernel import AUTO, HUMAN, MEAN, Kernel, Layout, prior_of_theta
+from .bandit_rows import Row, latent_covariance, row_covariance, scatter
 
 REBUILD_EVERY = 200  # rank-one steps between exact refreshes of P; the drift in between is below 1e-8 at our noise
-
-
-@dataclass
-class Row:
-    """One observation of one cell. ``value`` None: in flight. ``count`` clips averaged; ``extra`` more noise variance."""
-
-    cell: int
-    judge: int = AUTO
-    clip: int = -1
-    value: float | None = None
-    count: int = 1
-    extra: float = 0.0
 
 
 class Posterior:
@@ -77,19 +65,15 @@ class Posterior:
 
     def add(self, row: Row) -> int:
         """Takes a row in and returns its id."""
-        self._next += 1
-        if row.judge == HUMAN and not self._with_bias:
+        if row.judge != AUTO and not self._with_bias:
             # Until a person has judged, the automatic score is all there is to go by; from now on it is only a witness.
-            self._ids.append(self._next)
-            self._rows.append(row)
-            self.rebuild()
-            return self._next
+            return self.add_many([row])[0]
+        self._next += 1
         cross = self._row_cov([row], self._rows)[0] if self._rows else np.zeros(0)
         own = float(self._row_cov([row], [row])[0, 0])
         beta = self._P @ cross
         schur = max(own - float(cross @ beta), 1e-10)
-        weights = np.append(-beta, 1.0)
-        c = self.kernel.spread(np.append(self.cells, row.cell), weights)
+        c = self._spread([*self._rows, row], np.append(-beta, 1.0))
         self._var -= c * c / schur
         n = len(self._rows)
         P = np.empty((n + 1, n + 1))
@@ -103,6 +87,15 @@ class Posterior:
         self._after_step()
         return self._next
 
+    def add_many(self, rows: Sequence[Row]) -> list[int]:
+        """Takes many rows in by one rebuild: cheaper than one by one from a few dozen on."""
+        ids = [self._next + 1 + i for i in range(len(rows))]
+        self._next += len(rows)
+        self._ids += ids
+        self._rows += rows
+        self.rebuild()
+        return ids
+
     def set_value(self, row_id: int, value: float | None) -> None:
         """Gives a row in flight its result, or corrects it."""
         self._rows[self._at(row_id)].value = value
@@ -111,7 +104,7 @@ class Posterior:
     def remove(self, row_id: int) -> None:
         """Forgets a row as if it had never been."""
         i = self._at(row_id)
-        last_human = self._with_bias and not any(r.judge == HUMAN for k, r in enumerate(self._rows) if k != i)
+        last_human = self._with_bias and all(r.judge == AUTO for k, r in enumerate(self._rows) if k != i)
         if last_human:
             del self._ids[i], self._rows[i]
             self.rebuild()
@@ -121,7 +114,7 @@ class Posterior:
         weights = np.zeros(len(self._rows))
         weights[i] = 1.0
         weights[keep] = column / pivot  # P_ri / P_ii = -K_rr^-1 k_ri
-        c = self.kernel.spread(self.cells, weights)
+        c = self._spread(self._rows, weights)
         self._var += c * c * pivot  # 1 / P_ii is the row's variance given the others
         self._P = self._P[np.ix_(keep, keep)] - np.multiply.outer(column, column / pivot)
         del self._ids[i], self._rows[i]
@@ -144,7 +137,7 @@ class Posterior:
         """Recomputes everything from the rows, with new hyperparameters if given."""
         if theta is not None:
             self.kernel = Kernel(self.grid, theta)
-        self._with_bias = any(row.judge == HUMAN for row in self._rows)
+        self._with_bias = any(row.judge != AUTO for row in self._rows)
         self._reset()
         self._steps = 0
         if not self._rows:
@@ -153,90 +146,90 @@ class Posterior:
         lower = linalg.cholesky(K, lower=True)
         inverse_lower = linalg.solve_triangular(lower, np.eye(len(K)), lower=True)
         self._P = inverse_lower.T @ inverse_lower
-        cells = self.cells
         for i in range(len(K)):
-            c = self.kernel.spread(cells[: i + 1], inverse_lower[i, : i + 1])
+            c = self._spread(self._rows[: i + 1], inverse_lower[i, : i + 1])
             self._var -= c * c
 
     def _inverse(self) -> np.ndarray:
         K = self._row_cov(self._rows, self._rows)
         return linalg.cho_solve(linalg.cho_factor(K, lower=True), np.eye(len(K))) if len(K) else K
 
-    def _row_cov(self, left: list[Row], right: list[Row]) -> np.ndarray:
+    def _spread(self, rows: Sequence[Row], weights: np.ndarray) -> np.ndarray:
+        return self.kernel.spread(*scatter(rows, weights))
+
+    def _row_cov(self, left: Sequence[Row], right: Sequence[Row]) -> np.ndarray:
         return row_covariance(self.kernel, left, right, self._with_bias)
 
     # ------------------------------------------------------------ what is known
+    def _values(self) -> np.ndarray:
+        """y of every row; a row in flight gets what the others predict that it will show, (n,)."""
+        y = np.array([0.0 if row.centred is None else row.centred for row in self._rows])
+        waiting = np.array([row.value is None for row in self._rows], dtype=bool)
+        if waiting.any():
+            # The prediction is the y that leaves no weight on the row: P_ww y_w + P_wd y_d = 0
+            y[waiting] = linalg.solve(self._P[np.ix_(waiting, waiting)], -(self._P[waiting] @ y), assume_a="pos")
+        return y
+
     def alpha(self) -> np.ndarray:
-        """Weights of the rows in the mean; rows in flight have weight 0 (their value is what the others predict)."""
-        y = np.array([0.0 if row.value is None else row.value - MEAN for row in self._rows])
-        done = np.array([row.value is not None for row in self._rows], dtype=bool)
-        if done.all():
-            return self._P @ y
-        out = self._P[:, done] @ y[done]
-        waiting = ~done
-        fill = linalg.solve(self._P[np.ix_(waiting, waiting)], -out[waiting], assume_a="pos")
-        out += self._P[:, waiting] @ fill
-        out[waiting] = 0.0
-        return out
+        """Weights of the rows in the mean, (n,); 0 for rows in flight, up to rounding."""
+        return self._P @ self._values()
 
     def mean(self) -> np.ndarray:
         """Posterior mean of every cell, (A,), in reward units (not clipped to [0,1])."""
         if self._mean is None:
-            self._mean = MEAN + (self.kernel.spread(self.cells, self.alpha()) if self._rows else np.zeros(self.grid.size))
+            self._mean = MEAN + (self._spread(self._rows, self.alpha()) if self._rows else np.zeros(self.grid.size))
         return self._mean
 
     def sd(self) -> np.ndarray:
         """Posterior sd of every cell, (A,): of its true quality, not of the next clip's score."""
         return np.sqrt(np.maximum(self._var, 1e-12))
 
-    def covariance_with(self, cells: np.ndarray, target: int) -> np.ndarray:
-        """Posterior covariance of g between ``cells`` and the cell ``target``, (len(cells),)."""
-        prior = self.kernel.cov(cells, np.array([target]))[:, 0]
+    def joint(self, cells: np.ndarray) -> np.ndarray:
+        """Posterior covariance of g between these cells, (m, m). O(m n^2 + m^2 n): for a few hundred cells."""
+        prior = self.kernel.cov(cells, cells)
         if not self._rows:
             return prior
-        own = self.cells
-        return prior - self.kernel.cov(cells, own) @ (self._P @ self.kernel.cov(own, np.array([target]))[:, 0])
+        cross = latent_covariance(self.kernel, cells, self._rows)
+        return prior - cross @ (self._P @ cross.T)
 
-    def column(self, target: int) -> np.ndarray:
-        """Posterior covariance of every cell with the cell ``target``, (A,)."""
-        cells = np.append(self.cells, target)
-        weights = np.ones(1)
+    def rating_covariance(self, row_ids: Sequence[int], cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What a human rating of the clips behind these rows would share with g: covariances (len(cells), k), variances (k,).
+
+        Meaningful once human ratings are in use; before, the automatic rows are themselves read as the truth.
+        """
+        future = [Row(self._rows[self._at(i)].cell, HUMAN, self._rows[self._at(i)].clip) for i in row_ids]
+        known = row_covariance(self.kernel, self._rows, future, True)
+        solved = self._P @ known
+        prior = latent_covariance(self.kernel, cells, future)
+        cross = prior - latent_covariance(self.kernel, cells, self._rows) @ solved
+        variance = np.array([row_covariance(self.kernel, [row], [row], True)[0, 0] for row in future]) - (known * solved).sum(axis=0)
+        return cross, np.maximum(variance, 1e-9)
+
+    def contrast(self, weights: np.ndarray) -> tuple[float, float]:
+        """Posterior mean and sd of a weighted sum of cells, ``weights`` (A,): exact, whatever the weights."""
+        used = np.flatnonzero(weights)
+        everywhere = self.kernel.spread(used, weights[used])
+        variance = float(everywhere @ weights)
         if self._rows:
-            weights = np.append(-(self._P @ self.kernel.cov(self.cells, np.array([target]))[:, 0]), 1.0)
-        return self.kernel.spread(cells, weights)
+            cells, signs = scatter(self._rows, np.ones(len(self._rows)))
+            cross = everywhere[cells[: len(self._rows)]].copy()
+            owners = [i for i, row in enumerate(self._rows) if row.minus is not None]
+            cross[owners] -= everywhere[cells[len(self._rows) :]]
+            variance -= float(cross @ self._P @ cross)
+        return float(self.mean() @ weights), float(np.sqrt(max(variance, 0.0)))
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """One draw of g from the posterior, (A,), by Matheron's rule (Wilson et al. 2020, "Efficiently sampling functions")."""
         g = self.kernel.draw(rng)
         if not self._rows:
             return MEAN + g
-        noise = row_covariance(self.kernel, self._rows, self._rows, self._with_bias, noise_only=True)
-        seen = g[self.cells] + linalg.cholesky(noise, lower=True) @ rng.standard_normal(len(noise))
-        fantasy = self.mean()[self.cells] - MEAN
-        y = np.array([fantasy[i] if row.value is None else row.value - MEAN for i, row in enumerate(self._rows)])
-        return MEAN + g + self.kernel.spread(self.cells, self._P @ (y - seen))
+        noise = row_covariance(self.kernel, self._rows, self._rows, False, noise_only=True)
+        seen = self._observe(g) + linalg.cholesky(noise, lower=True) @ rng.standard_normal(len(noise))
+        if self._with_bias:
+            bias = self.kernel.draw_bias(rng)
+            seen += np.array([bias[row.cell] if row.judge == AUTO else 0.0 for row in self._rows])
+        return MEAN + g + self._spread(self._rows, self._P @ (self._values() - seen))
 
-
-def row_covariance(kernel: Kernel, left: list[Row], right: list[Row], with_bias: bool, noise_only: bool = False) -> np.ndarray:
-    """Covariance between rows: of g, of the bias where both are automatic, and of the noise they share, (len(left), len(right))."""
-    a, b = (np.array([row.cell for row in rows], dtype=np.int64) for rows in (left, right))
-    judge_a, judge_b = (np.array([row.judge for row in rows]) for rows in (left, right))
-    clip_a, clip_b = (np.array([row.clip for row in rows]) for rows in (left, right))
-    out = np.zeros((len(left), len(right))) if noise_only else kernel.cov(a, b)
-    if with_bias:
-        out += kernel.bias_cov(a, b) * ((judge_a == AUTO)[:, None] & (judge_b == AUTO)[None, :])
-    same = (clip_a[:, None] == clip_b[None, :]) & (clip_a >= 0)[:, None]
-    out += kernel.vz * same
-    identity = {id(row): i for i, row in enumerate(left)}
-    for j, row in enumerate(right):
-        i = identity.get(id(row))
-        if i is not None:
-            clip_part = kernel.vz / row.count
-            out[i, j] += (kernel.va if row.judge == AUTO else kernel.vh) / row.count + row.extra
-            out[i, j] += clip_part - (kernel.vz if same[i, j] else 0.0)
-    return out
-
-
-def sd_floor(kernel: Kernel) -> float:
-    """The noise of one clip judged automatically: no estimate of a clip's own score can be better than this."""
-    return math.sqrt(kernel.vz + kernel.va)
+    def _observe(self, g: np.ndarray) -> np.ndarray:
+        """What noiseless rows would see of a zero-mean g, (n,)."""
+        return np.array([g[row.cell] - (0.0 if row.minus is None else g[row.minus]) for row in self._rows])

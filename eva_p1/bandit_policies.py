@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .bandit_model import Posterior
+from .bandit_value import value_of_trying
 
-BETA = 1.0  # sds above the mean; measured in benchmarks/bandit.py (0.5 to 2 differ little, 3 explores too long)
+BETA = 3.0  # sds above the mean; measured on benchmarks/bandit_surfaces.py: 1 and 2 settle too early, 6 never does
+LEAST_GAIN = 1e-3  # reward units; keeps the logarithm of a gain finite where no arm can beat the best
 
 
 @dataclass
@@ -25,6 +27,8 @@ class Choice:
     tries: np.ndarray  # finished and running tries of each cell
     total: np.ndarray  # sum of rewards of the finished ones
     success: np.ndarray  # probability that a try gives a clip at all
+    minutes: np.ndarray | None = None  # expected price of a try; None: prices are unknown or do not matter
+    exponent: float = 0.0  # value is divided by minutes ** exponent
     beta: float = BETA
 
 
@@ -36,15 +40,39 @@ def _argmax(choice: Choice, value: np.ndarray) -> int:
     return int(choice.cells[best[0] if len(best) == 1 else choice.rng.choice(best)])
 
 
+def _for_cost(choice: Choice, value: np.ndarray, reference: float) -> np.ndarray:
+    """Gain over ``reference`` for the price, as a logarithm; the plain value where prices do not matter."""
+    if choice.minutes is None or choice.exponent == 0.0:
+        return value
+    return np.log(np.maximum(value - reference, LEAST_GAIN)) - choice.exponent * np.log(choice.minutes)
+
+
 def model_ucb(choice: Choice) -> int:
-    """Upper confidence bound of the model: mean + beta sd, times the probability of getting a clip."""
+    """Upper confidence bound of the model: (mean + beta sd) times the probability of getting a clip, for its price.
+
+    With prices the index is (bound - best mean) / minutes^exponent.
+    """
     mean, sd = choice.posterior.mean()[choice.cells], choice.posterior.sd()[choice.cells]
-    return _argmax(choice, (mean + choice.beta * sd) * choice.success)
+    value = (mean + choice.beta * sd) * choice.success
+    return _argmax(choice, _for_cost(choice, value, float((mean * choice.success).max())))
+
+
+def knowledge_gradient(choice: Choice) -> int:
+    """The try whose result is expected to improve the final bet most, for its price. See ``bandit_value``."""
+    if not len(choice.posterior):
+        return uniform(choice)
+    cells, gain = value_of_trying(choice.posterior, choice.cells)
+    at = np.searchsorted(choice.cells, cells)
+    gain = gain * choice.success[at]
+    if choice.minutes is not None:
+        gain = gain / choice.minutes[at] ** choice.exponent
+    return int(cells[choice.rng.choice(np.flatnonzero(gain >= gain.max()))])
 
 
 def thompson(choice: Choice) -> int:
-    """The best cell of one draw from the posterior (Thompson 1933)."""
-    return _argmax(choice, choice.posterior.draw(choice.rng)[choice.cells] * choice.success)
+    """The best cell of one draw from the posterior (Thompson 1933), for its price."""
+    draw = choice.posterior.draw(choice.rng)[choice.cells] * choice.success
+    return _argmax(choice, _for_cost(choice, draw, float((choice.posterior.mean()[choice.cells] * choice.success).max())))
 
 
 def ucb1(choice: Choice) -> int:
@@ -61,4 +89,5 @@ def uniform(choice: Choice) -> int:
     return int(choice.rng.choice(choice.cells))
 
 
-POLICIES: dict[str, Policy] = {"ucb": model_ucb, "thompson": thompson, "ucb1": ucb1, "random": uniform}
+POLICIES: dict[str, Policy] = {"ucb": model_ucb, "kg": knowledge_gradient, "thompson": thompson, "ucb1": ucb1, "random": uniform}
+MODEL_POLICIES = frozenset({"ucb", "kg", "thompson"})

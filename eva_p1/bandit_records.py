@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from eva_state.keys import combo_key, is_pattern, normalise_pattern, parse_combo_key
+from eva_state.keys import combo_key, is_pattern, matches, normalise_key, normalise_pattern, parse_combo_key
 
 SOURCES = ("auto", "human")
+WINNERS = ("left", "right", "tie", "both_bad")
 AUTOBAN_TRIES, AUTOBAN_MEAN, AUTOBAN_BEST = 3, 0.45, 0.55  # the contract's rule, inherited from the original system
 
 
@@ -44,6 +45,16 @@ class Failure:
     cost_minutes: float | None = None
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """A person saw two clips of these combos side by side. ``winner``: left, right, tie or both_bad."""
+
+    id: str
+    left: str
+    right: str
+    winner: str
+
+
 def check_reward(reward: Any) -> float:
     """A reward as a float; ValueError when it is not a finite number in [0,1]."""
     if isinstance(reward, bool) or not isinstance(reward, (int, float)) and not hasattr(reward, "__float__"):
@@ -65,7 +76,7 @@ def check_cost(cost: Any) -> float | None:
 
 def key_from(params_or_key: Mapping[str, Any] | str) -> str:
     """Canonical combo key of params or of a key; ValueError naming what is wrong."""
-    return combo_key(params_or_key) if isinstance(params_or_key, Mapping) else combo_key(parse_combo_key(params_or_key))
+    return combo_key(params_or_key) if isinstance(params_or_key, Mapping) else normalise_key(params_or_key)
 
 
 @dataclass
@@ -74,6 +85,7 @@ class Ledger:
 
     clips: list[Clip] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    comparisons: dict[str, Comparison] = field(default_factory=dict)
     bans: dict[str, str] = field(default_factory=dict)
     spared: dict[str, int] = field(default_factory=dict)  # key -> tries it had when a person unbanned it
     _by_video: dict[str, Clip] = field(default_factory=dict)
@@ -126,7 +138,19 @@ class Ledger:
         """``{key: {"N", "S", "scores"}}`` of every combo with a reward."""
         return {key: stats for key in self._by_key if (stats := self.stats_of(key))["N"]}
 
+    def matching(self, pattern: str) -> dict[str, Any]:
+        """``tries`` of the combos a pattern matches and the ``mean`` of their rewards (None without any)."""
+        scores = [score for key in self._by_key if matches(pattern, key) for score in self.scores(key)]
+        return {"tries": len(scores), "mean": math.fsum(scores) / len(scores) if scores else None}
+
     # ------------------------------------------------------------ bans
+    def spare(self, key: str) -> None:
+        """A person took a ban back: the rule waits for AUTOBAN_TRIES more tries of every combo it concerned."""
+        for known in [known for known in self._by_key if matches(key, known)]:
+            self.spared[known] = len(self.scores(known))
+        if not is_pattern(key):
+            self.spared[key] = len(self.scores(key))
+
     def autoban_reason(self, key: str) -> str | None:
         """Why the contract's rule bans this combo now, or None. A combo that a person unbanned gets AUTOBAN_TRIES more tries."""
         scores = self.scores(key)

@@ -27,7 +27,7 @@ from typing import Any
 
 from eva_state.keys import normalise_key, normalise_pattern
 
-from .bandit_records import Clip, Failure, Ledger, check_reward
+from .bandit_records import WINNERS, Clip, Comparison, Failure, Ledger, check_reward
 
 logger = logging.getLogger(__name__)
 OWN = "eva_bandit"
@@ -140,6 +140,14 @@ def parse_state(data: Mapping[str, Any]) -> Loaded:
             ledger.failures.append(Failure(normalise_key(item["key"]), str(item["kind"]), item.get("cost_minutes")))
         except (KeyError, TypeError, ValueError) as error:
             logger.warning("bandit state: failure %r left out: %s", item, error)
+    for item in own.get("comparisons", []):
+        try:
+            done = Comparison(str(item["id"]), normalise_key(item["left"]), normalise_key(item["right"]), str(item["winner"]))
+            if done.winner not in WINNERS:
+                raise ValueError(f"unknown winner {done.winner!r}")
+            ledger.comparisons[done.id] = done
+        except (KeyError, TypeError, ValueError) as error:
+            logger.warning("bandit state: comparison %r left out: %s", item, error)
     reasons = own.get("bans", {}) if isinstance(own.get("bans"), Mapping) else {}
     banned = data.get("banned_combos") or []
     for text in banned if isinstance(banned, (list, Mapping)) else []:
@@ -240,6 +248,7 @@ def state_dict(loaded: Loaded) -> dict[str, Any]:
             "version": VERSION,
             "clips": [_clip_dict(clip) for clip in ledger.clips],
             "failures": [vars(failure) for failure in ledger.failures],
+            "comparisons": [vars(comparison) for comparison in ledger.comparisons.values()],
             "bans": ledger.bans,
             "spared": ledger.spared,
             "pairs": [vars(pair) for pair in loaded.pairs],

@@ -6,14 +6,14 @@
     bandit.update(params, 8 / 9, source="human", video="clip_00001_.mp4")    # replaces the automatic reward
     bandit.recommend()                                   # params with "mean" and "sd"
 
-The model is in ``bandit_model``; ``docs/bandit.md`` explains it.
+The model is in ``bandit_model``, what people may ask of it in ``bandit_reads``; ``docs/bandit.md`` explains both.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,27 +23,24 @@ import numpy as np
 
 from eva_state.keys import combo_key, normalise_pattern
 
-from .bandit_failures import success_probability
-from .bandit_fit import fit_theta
-from .bandit_grid import Grid, build_grid
-from .bandit_kernel import AUTO, HUMAN, Layout, prior_of_theta
-from .bandit_model import Posterior, Row
-from .bandit_policies import BETA, POLICIES, Choice
-from .bandit_records import SOURCES, Clip, Failure, Ledger, ban_fields, check_cost, check_reward
+from .bandit_cost import EXPONENT
+from .bandit_learner import Learner
+from .bandit_policies import BETA, MODEL_POLICIES, POLICIES
+from .bandit_reads import BanditReads
+from .bandit_records import SOURCES, WINNERS, Clip, Comparison, Failure, Ledger, ban_fields, check_cost, check_reward, key_from
 from .bandit_state import Loaded, load_state, save_state
 from .search_space import SearchSpace, as_space, point_of
 
 logger = logging.getLogger(__name__)
-Params = dict[str, Any]
-PAIR_SPREAD = 0.02  # variance added to evidence on a sampler|scheduler pair, whose other parameters nobody wrote down
 
 
-class MultiDimensionalBandit:
+class MultiDimensionalBandit(BanditReads):
     """Bayesian bandit over every combo of the space. Thread-safe.
 
     ``state_path``: a ``bandit_state.json`` to load and to keep up to date; None keeps everything in memory.
     ``space``: a SearchSpace or a dict in the contract's form; None is the default space.
-    ``seed``: equal seeds and equal calls give equal choices. ``policy``: ucb (default), thompson, ucb1 or random.
+    ``seed``: equal seeds and equal calls give equal choices. ``policy``: ucb (default), kg, thompson, ucb1 or random.
+    ``cost_exponent``: value is divided by expected minutes to this power once prices were told; 0 ignores prices.
     """
 
     def __init__(
@@ -53,74 +50,67 @@ class MultiDimensionalBandit:
         seed: int | None = None,
         policy: str = "ucb",
         beta: float = BETA,
+        cost_exponent: float = EXPONENT,
     ):
         if policy not in POLICIES:
             raise ValueError(f"unknown policy {policy!r}; choose one of {', '.join(POLICIES)}")
         self._lock = threading.RLock()
         self._rng = np.random.default_rng(seed)
-        self._policy_name, self._policy, self._beta = policy, POLICIES[policy], beta
+        self._policy_name, self._beta, self._exponent = policy, beta, cost_exponent
         self._path = Path(state_path) if state_path is not None else None
         self._loaded = load_state(self._path) if self._path is not None else Loaded()
         self._ledger: Ledger = self._loaded.ledger
-        self._space = as_space(space)
-        self._flight: list[tuple[str, int | None]] = []  # (key, row id) of every pull without a result, oldest first
-        self._rows: dict[tuple[int, str], int] = {}  # (clip number, source) -> row id
-        self._theta = prior_of_theta(Layout(6))[0]
-        self._next_fit = 6
-        self._holding = False
-        self._build()
+        self._bulk = False
+        self._stale = False
+        self._learner = Learner(self._ledger, self._loaded.pairs, as_space(space), self._rng)
+        self._apply_bans()
+        if policy in MODEL_POLICIES:
+            self._learner.refit_if_due()
 
     # ------------------------------------------------------------ choosing
-    def select_params(self, among: Sequence[Mapping[str, Any]] | None = None) -> Params:
+    def select_params(self, among: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
         """The combo to try next, marked as in flight until ``update``, ``fail`` or ``cancel``.
 
         ``among`` restricts the choice to these params (they may lie outside the space); the chosen one is returned as
         given. Raises ValueError when every one of them is banned, or the list is empty.
         """
         with self._lock:
-            allowed, given = self._allowed, {}
+            self._settle()
+            given: dict[str, dict[str, Any]] = {}
             if among is not None:
                 given = {combo_key(params): dict(params) for params in among}
                 if not given:
                     raise ValueError("select_params: the list of combos to choose from is empty")
-                cells = [self._ensure_cell(params) for params in given.values()]
-                allowed = np.zeros(self._grid.size, dtype=bool)
-                allowed[cells] = True
-                allowed &= ~self._banned
-                if not allowed.any():
-                    raise ValueError(f"select_params: every one of the {len(given)} combos to choose from is banned; unban one")
-            cell = self._policy(self._choice(np.flatnonzero(allowed)))
-            params = self._grid.params(cell)
+                allowed = self._cells_of(list(given.values()))
+            else:
+                allowed = np.flatnonzero(self._allowed)
+            if not len(allowed):
+                what = f"every one of the {len(given)} combos to choose from" if given else "every combo of the search space"
+                raise ValueError(f"select_params: {what} is banned; unban something or widen the choice")
+            cell = POLICIES[self._policy_name](self._choice(allowed))
+            params = self._learner.grid.params(cell)
             key = combo_key(params)
-            self._flight.append((key, self._posterior.add(Row(cell))))
+            self._learner.take_off(key, cell)
             return given.get(key, params)
 
-    def _choice(self, cells: np.ndarray) -> Choice:
-        tries, total = np.zeros(self._grid.size), np.zeros(self._grid.size)
-        for key, stats in self._ledger.stats().items():
-            cell = self._cell_of_key(key)
-            if cell is not None:
-                tries[cell], total[cell] = stats["N"], stats["S"]
-        for item in [key for key, _ in self._flight] + [failure.key for failure in self._ledger.failures]:
-            cell = self._cell_of_key(item)
-            if cell is not None:
-                tries[cell] += 1
-        success = success_probability(self._grid, self._ledger)
-        return Choice(cells, self._rng, self._posterior, tries[cells], total[cells], success[cells], self._beta)
+    def _cells_of(self, wanted: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        for params in wanted:  # first all, because widening the grid renumbers its cells
+            self._ensure_cell(params)
+        allowed = np.zeros(self._learner.grid.size, dtype=bool)
+        allowed[[self._learner.ensure_cell(params) for params in wanted]] = True
+        return np.flatnonzero(allowed & ~self._banned)
+
+    def _ensure_cell(self, params: Mapping[str, Any]) -> int:
+        grid = self._learner.grid
+        cell = self._learner.ensure_cell(params)
+        if self._learner.grid is not grid:
+            self._apply_bans()
+        return cell
 
     def cancel(self, params: Mapping[str, Any]) -> None:
         """Takes back one pull in flight of this combo, as if it had not been chosen. Nothing happens when there is none."""
         with self._lock:
-            self._land(combo_key(params))
-
-    def _land(self, key: str) -> bool:
-        for i, (flying, row_id) in enumerate(self._flight):
-            if flying == key:
-                del self._flight[i]
-                if row_id is not None:
-                    self._posterior.remove(row_id)
-                return True
-        return False
+            self._learner.land(combo_key(params))
 
     # ------------------------------------------------------------ learning
     def update(
@@ -138,52 +128,35 @@ class MultiDimensionalBandit:
         every call is a clip of its own. Raises ValueError naming what is wrong; then nothing has changed.
         """
         reward, cost_minutes = check_reward(reward), check_cost(cost_minutes)
-        if source not in SOURCES:
-            raise ValueError(f"unknown source {source!r}; it is one of {', '.join(SOURCES)}")
+        _check_source(source)
         if video is not None and not isinstance(video, str):
             raise ValueError(f"video {video!r} is not a clip name")
         point_of(params)
         key = combo_key(params)
         with self._lock:
-            self._ensure_cell(params)
             clip = self._ledger.clip_of(video)
             if clip is not None and clip.key != key:
                 raise ValueError(f"clip {video!r} was made with {clip.key}, not with {key}")
+            if not self._bulk:
+                self._ensure_cell(params)
             if clip is None:
-                self._land(key)
+                self._learner.land(key)
                 clip = self._ledger.add(Clip(key=key, video=video))
             setattr(clip, source, reward)
             if cost_minutes is not None:
                 clip.cost_minutes = cost_minutes
-            self._row_of(clip, source)
-            self._refit_if_due()
+            self._judged(clip, source)
             return self._after_change(key)
-
-    @contextmanager
-    def bulk(self) -> Iterator[None]:
-        """``with bandit.bulk():`` many results, a history say, are taken in together.
-
-        The kernel is fitted to them with the next single result, not here: at a start the GPU is waiting for the first choice.
-        """
-        with self._lock:
-            self._holding = True
-            try:
-                yield
-            finally:
-                self._holding = False
-                self._build()
-                self._save()
 
     def forget(self, video: str, source: str = "human") -> list[tuple[str, str]]:
         """Takes a clip's rating away (undo): its automatic reward counts again. Unknown clips or ratings are no error."""
-        if source not in SOURCES:
-            raise ValueError(f"unknown source {source!r}; it is one of {', '.join(SOURCES)}")
+        _check_source(source)
         with self._lock:
             clip = self._ledger.clip_of(video)
             if clip is None or getattr(clip, source) is None:
                 return []
             setattr(clip, source, None)
-            self._posterior.remove(self._rows.pop((clip.number, source)))
+            self._judged(clip, source)
             if clip.reward is None and clip.cost_minutes is None:
                 self._ledger.drop(clip)
             return self._after_change(clip.key)
@@ -194,24 +167,74 @@ class MultiDimensionalBandit:
         point_of(params)
         key = combo_key(params)
         with self._lock:
-            self._land(key)
-            self._ensure_cell(params)
+            self._learner.land(key)
+            if not self._bulk:
+                self._ensure_cell(params)
             self._ledger.failures.append(Failure(key, str(kind), cost_minutes))
+            self._stale |= self._bulk
             self._save()
 
-    def _row_of(self, clip: Clip, source: str) -> None:
-        """Brings the model's row for one judgement of a clip up to date."""
-        if self._holding:
-            return  # the model is built from the ledger when the bulk is over
-        value = getattr(clip, source)
-        known = self._rows.get((clip.number, source))
-        if known is not None:
-            self._posterior.set_value(known, value)
+    def compare(self, left: str, right: str, winner: str, id: str | None = None) -> str:
+        """A person compared two clips: ``winner`` is left, right, tie or both_bad. Returns the comparison's id.
+
+        The same ``id`` again replaces. Raises ValueError for a clip the bandit was never told of.
+        """
+        if winner not in WINNERS:
+            raise ValueError(f"unknown winner {winner!r}; it is one of {', '.join(WINNERS)}")
+        with self._lock:
+            clips = [self._ledger.clip_of(video) for video in (left, right)]
+            for video, clip in zip((left, right), clips):
+                if clip is None:
+                    raise ValueError(f"clip {video!r} is unknown here: it can be compared once its score was told")
+            assert clips[0] is not None and clips[1] is not None
+            comparison = Comparison(id or uuid.uuid4().hex, clips[0].key, clips[1].key, winner)
+            self.forget_comparison(comparison.id)
+            self._ledger.comparisons[comparison.id] = comparison
+            if self._bulk:
+                self._stale = True
+            else:
+                self._learner.compare(comparison)
+            self._save()
+            return comparison.id
+
+    def forget_comparison(self, id: str) -> None:
+        """Takes a comparison back (undo). An unknown id is no error."""
+        with self._lock:
+            if self._ledger.comparisons.pop(id, None) is not None:
+                self._stale |= self._bulk
+                if not self._stale:
+                    self._learner.uncompare(id)
+                self._save()
+
+    @contextmanager
+    def bulk(self) -> Iterator[None]:
+        """``with bandit.bulk():`` many results, a history say, are taken in together and fitted once, at the end."""
+        with self._lock:
+            outer, self._bulk = self._bulk, True
+            try:
+                yield
+            finally:
+                self._bulk = outer
+                if not outer:
+                    self._settle()
+                    self._save()
+
+    def _judged(self, clip: Clip, source: str) -> None:
+        if self._bulk:
+            self._stale = True
             return
-        cell = self._cell_of_key(clip.key)
-        if cell is not None:
-            row = Row(cell, HUMAN if source == "human" else AUTO, clip.number, value, clip.count)
-            self._rows[clip.number, source] = self._posterior.add(row)
+        self._learner.judged(clip, source)
+        if self._policy_name in MODEL_POLICIES:
+            self._learner.refit_if_due()
+
+    def _settle(self) -> None:
+        """Makes the model follow the ledger again after a bulk."""
+        if self._stale:
+            self._stale = False
+            self._learner.build(self._learner.space)
+            self._apply_bans()
+            if self._policy_name in MODEL_POLICIES:
+                self._learner.refit_if_due()
 
     def _after_change(self, key: str) -> list[tuple[str, str]]:
         banned = []
@@ -224,21 +247,7 @@ class MultiDimensionalBandit:
         self._save()
         return banned
 
-    def _refit_if_due(self) -> None:
-        done = sum(row.value is not None for row in self._posterior.rows)
-        if self._holding or done < self._next_fit or self._policy_name not in ("ucb", "thompson"):
-            return
-        self._next_fit = done + max(3, done // 6)
-        self._theta = fit_theta(self._grid, self._posterior.rows, self._theta, self._rng)
-        self._posterior.rebuild(self._theta)
-
     # ------------------------------------------------------------ bans
-    @property
-    def bans(self) -> dict[str, str]:
-        """``{key or pattern: reason}``."""
-        with self._lock:
-            return dict(self._ledger.bans)
-
     def ban(self, key: str, reason: str = "") -> None:
         """Never proposes this combo, or any combo matching this pattern, again. ValueError when that would leave no arm."""
         key = normalise_pattern(key)
@@ -256,157 +265,77 @@ class MultiDimensionalBandit:
             if key not in self._ledger.bans:
                 raise ValueError(f"{key} is not banned")
             del self._ledger.bans[key]
-            self._ledger.spared[key] = len(self._ledger.scores(key))
+            self._ledger.spare(key)
             self._apply_bans()
             self._save()
 
-    def _apply_bans(self) -> None:
-        banned = np.zeros(self._grid.size, dtype=bool)
-        for pattern in self._ledger.bans:
-            banned |= self._grid.mask(ban_fields(pattern))
-        self._banned = banned
-        self._allowed = self._grid.in_space & ~banned
-
-    def _arms_left_without(self, pattern: str) -> int:
-        return int((self._allowed & ~self._grid.mask(ban_fields(pattern))).sum())
-
-    # ------------------------------------------------------------ the space
-    @property
-    def space(self) -> SearchSpace:
-        return self._space
-
-    def set_space(self, space: SearchSpace | Mapping[str, Any]) -> None:
-        """Another search space; everything learned stays. ValueError when the bans leave nothing of it."""
-        new = as_space(space)
+    def ban_preview(self, key: str) -> dict[str, Any]:
+        """What a ban would touch: ``arms`` it takes, ``arms_left``, ``tries`` made of them, their ``mean`` reward (None untried)."""
+        key = normalise_pattern(key)
         with self._lock:
-            grid = build_grid(new)
-            banned = np.zeros(grid.size, dtype=bool)
-            for pattern in self._ledger.bans:
-                banned |= grid.mask(ban_fields(pattern))
-            if not (grid.in_space & ~banned).any():
-                raise ValueError("the bans leave no combo of this search space; unban something or widen it")
-            self._space = new
-            self._build()
-
-    @property
-    def arm_count(self) -> int:
-        """Combos of the space."""
-        return self._space.arm_count
-
-    @property
-    def arms_left(self) -> int:
-        """Combos of the space that are not banned."""
-        with self._lock:
-            return int(self._allowed.sum())
-
-    def _build(self, extra: Sequence[tuple[Any, ...]] = ()) -> None:
-        """Grid, model and masks from the ledger."""
-        points = list(extra)
-        keys = [clip.key for clip in self._ledger.clips] + [failure.key for failure in self._ledger.failures]
-        for key in keys + [key for key, _ in self._flight]:
-            points.append(tuple(ban_fields(key)))
-        points = [point for point in points if _usable(point)]
-        self._grid: Grid = build_grid(self._space, points)
-        self._cells: dict[str, int | None] = {}
-        self._posterior = Posterior(self._grid, self._theta)
-        self._rows = {}
-        with_human = any(clip.human is not None for clip in self._ledger.clips)
-        # Human rows first: the first one makes the model start over, which is cheap only while it is empty.
-        for source in ("human", "auto") if with_human else ("auto",):
-            for clip in self._ledger.clips:
-                if getattr(clip, source) is not None:
-                    self._row_of(clip, source)
-        for pair in self._loaded.pairs:
-            cell = self._grid.nearest_cell((pair.sampler, pair.scheduler, *(levels[len(levels) // 2] for levels in self._grid.levels[2:])))
-            if cell is not None:
-                self._posterior.add(Row(cell, AUTO, -1, pair.mean, pair.count, PAIR_SPREAD))
-        self._flight = [
-            (key, None if (cell := self._cell_of_key(key)) is None else self._posterior.add(Row(cell))) for key, _ in self._flight
-        ]
-        self._apply_bans()
-
-    def _cell_of_key(self, key: str) -> int | None:
-        if key not in self._cells:
-            point = tuple(ban_fields(key))
-            self._cells[key] = self._grid.nearest_cell(point) if _usable(point) else None
-        return self._cells[key]
-
-    def _ensure_cell(self, params: Mapping[str, Any]) -> int:
-        """The grid cell of these params, widening the grid if need be."""
-        point = point_of(params)
-        cell = self._grid.cell(point)
-        if cell is None:
-            self._build([point])
-            cell = self._grid.cell(point)
-        if cell is None:
-            cell = self._grid.nearest_cell(point)
-        if cell is None:
-            raise ValueError(f"{combo_key(params)} lies outside the search space, which is too large to be widened")
-        return cell
-
-    # ------------------------------------------------------------ reading
-    def recommend(self) -> Params:
-        """The params it would bet on now: highest posterior mean among the arms, with ``mean`` and ``sd``."""
-        with self._lock:
-            cells = np.flatnonzero(self._allowed)
-            if self._policy_name in ("ucb", "thompson"):
-                mean, sd = self._posterior.mean()[cells], self._posterior.sd()[cells]
-            else:
-                mean, sd = self._plain_estimates(cells)
-            best = int(np.argmax(mean))
-            params = self._grid.params(int(cells[best]))
-            return {**params, "mean": float(np.clip(mean[best], 0.0, 1.0)), "sd": float(sd[best])}
-
-    def _plain_estimates(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        choice = self._choice(cells)
-        seen = choice.tries > 0
-        mean = np.where(seen, choice.total / np.maximum(choice.tries, 1), 0.0)
-        return mean, np.where(seen, 0.5 / np.sqrt(np.maximum(choice.tries, 1)), 0.5)
-
-    @property
-    def in_flight(self) -> list[str]:
-        """Keys of the pulls that have no result yet, oldest first."""
-        with self._lock:
-            return [key for key, _ in self._flight]
-
-    def stats(self) -> dict[str, dict[str, Any]]:
-        """``{key: {"N", "S", "scores"}}`` of every combo with a reward."""
-        with self._lock:
-            return self._ledger.stats()
-
-    def status(self) -> dict[str, Any]:
-        """Figures for a status line."""
-        with self._lock:
-            tried = Counter(clip.key for clip in self._ledger.clips)
             return {
-                "policy": self._policy_name,
-                "tries": self._ledger.t,
-                "combos_tried": len(tried),
-                "rated": sum(clip.human is not None for clip in self._ledger.clips),
-                "failures": len(self._ledger.failures),
-                "in_flight": len(self._flight),
-                "arms": self.arm_count,
-                "arms_left": self.arms_left,
-                "bans": len(self._ledger.bans),
-                "recommended": self.recommend(),
+                **self._ledger.matching(key),
+                "arms": self.arms_left - self._arms_left_without(key),
+                "arms_left": self._arms_left_without(key),
             }
 
-    def explain(self) -> dict[str, Any]:
-        """What was learned, for people: see ``status``."""
-        return self.status()
+    def _ban_mask(self, patterns: Sequence[str]) -> np.ndarray:
+        banned = np.zeros(self._learner.grid.size, dtype=bool)
+        for pattern in patterns:
+            fields = ban_fields(pattern)
+            if None in fields:
+                banned |= self._learner.grid.mask(fields)
+            else:
+                cell = self._learner.grid.cell(fields)
+                if cell is not None:
+                    banned[cell] = True
+        return banned
+
+    def _apply_bans(self) -> None:
+        self._banned = self._ban_mask(list(self._ledger.bans))
+        self._allowed = self._learner.grid.in_space & ~self._banned
+
+    def _arms_left_without(self, pattern: str) -> int:
+        return int((self._allowed & ~self._ban_mask([pattern])).sum())
+
+    # ------------------------------------------------------------ the space
+    def set_space(self, space: SearchSpace | Mapping[str, Any]) -> None:
+        """Another search space; everything learned stays. ValueError, and nothing changed, when the bans leave nothing of it."""
+        new = as_space(space)
+        with self._lock:
+            old = self._learner.space
+            self._stale = False
+            self._learner.build(new)
+            self._apply_bans()
+            if not self._allowed.any():
+                self._learner.build(old)
+                self._apply_bans()
+                raise ValueError("the bans leave no combo of this search space; unban something or widen it")
+
+    def warm_start(self, results: Sequence[Mapping[str, Any]]) -> int:
+        """Learns from elsewhere: items with ``combo_key`` or ``params``, ``reward`` and maybe ``cost_minutes``; returns how many.
+
+        Meant for another state folder's observations or a published prior. Items that make no sense are reported and skipped.
+        """
+        taken = 0
+        with self.bulk():
+            for item in results:
+                try:
+                    key = key_from(item["combo_key"] if "combo_key" in item else item["params"])
+                    clip = Clip(key=key, video=None, auto=check_reward(item["reward"]), cost_minutes=check_cost(item.get("cost_minutes")))
+                except (KeyError, TypeError, ValueError) as error:
+                    logger.warning("warm start: %r left out: %s", item, error)
+                    continue
+                self._ledger.add(clip)
+                self._stale = True
+                taken += 1
+        return taken
 
     def _save(self) -> None:
-        if self._path is not None and not self._holding:
+        if self._path is not None and not self._bulk:
             save_state(self._path, self._loaded)
 
 
-def _usable(point: Sequence[Any]) -> bool:
-    """False for the point of an old key whose numbers no combo can have (fps 0, say): kept in the file, not in the model."""
-    try:
-        sampler, scheduler, fps, cfg, steps, (width, height) = point
-        point_of(
-            {"sampler": sampler, "scheduler": scheduler, "fps": fps, "cfg_scale": cfg, "steps": steps, "width": width, "height": height}
-        )
-    except ValueError:
-        return False
-    return True
+def _check_source(source: str) -> None:
+    if source not in SOURCES:
+        raise ValueError(f"unknown source {source!r}; it is one of {', '.join(SOURCES)}")
