@@ -73,6 +73,7 @@ class ComfyClient:
         self._classes: dict[str, dict[str, Any]] = {}
         self._simulator: bool | None = None
         self._graphs: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        self._doubtful: set[str] = set()  # prompts whose answer was lost and that could not be looked for
         self._server_ids: dict[str, str] = {}  # only where the server's id is not ours
 
     def __enter__(self) -> ComfyClient:
@@ -140,14 +141,17 @@ class ComfyClient:
         """Queues a graph. Never twice: when the answer is lost, the server is asked for ``prompt_id`` before anything is sent again.
 
         Raises :class:`PromptRejected` with a sentence for each fault, or :class:`ComfyUnavailable`; after the latter the prompt may have
-        been accepted all the same: ask :meth:`state_of` before queueing it anew.
+        been accepted all the same. Queueing it again with the same ``prompt_id`` looks for it first; a new client must ask
+        :meth:`state_of`.
         """
         self._listener.start()
         prompt_id = prompt_id or str(uuid.uuid4())
         marked = {**(extra_data or {}), MARK: prompt_id}
         body: dict[str, Any] = {"prompt": dict(graph), "client_id": self.client_id, "prompt_id": prompt_id, "extra_data": marked}
         self._remember(prompt_id, graph)
-        attempt, doubtful = 0, False
+        attempt, doubtful = 0, prompt_id in self._doubtful
+        if doubtful and (known := self._settle(prompt_id, 1)) is not None:
+            return known
         while True:
             looks = SETTLE_LOOKS
             try:
@@ -247,8 +251,10 @@ class ComfyClient:
             try:
                 found = self._find(prompt_id)
             except ComfyUnavailable as error:
+                self._doubtful.add(prompt_id)
                 raise ComfyUnavailable(f"{error} The answer to a prompt was lost; whether it was queued is not known yet.") from error
             if found is not None:
+                self._doubtful.discard(prompt_id)
                 return found
         return None
 

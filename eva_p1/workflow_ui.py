@@ -13,11 +13,12 @@ from typing import Any
 
 from eva_env_base import WorkflowError
 from eva_p1.workflow_schema import InputSpec
-from eva_p1.workflow_widgets import Widget, build_widgets
+from eva_p1.workflow_widgets import Widget, build_widgets, control_slots
 
 log = logging.getLogger(__name__)
 INPUT_NODE, OUTPUT_NODE = "-10", "-20"
 MUTED, BYPASSED = 2, 4
+_MISSING = object()
 NOTES = frozenset({"Note", "MarkdownNote"})
 # Nodes that exist only in the browser. Output n hands on input n; a getter hands on the input of the setter of the same name.
 SETTERS, GETTERS = frozenset({"SetNode", "easy setNode"}), frozenset({"GetNode", "easy getNode"})
@@ -222,9 +223,16 @@ def _configure_instance(node: Node, saved: list[Mapping[str, Any]]) -> None:
         if promoted is not None:
             node.widgets[name] = Widget(name, promoted.value, promoted.spec)
     values = node.raw_values if isinstance(node.raw_values, list) else []
-    for widget, value in zip(node.widgets.values(), values):
-        widget.value = value
     proxies = node.properties.get("proxyWidgets")
+    # Newer frontends name no positions; a list longer than the widgets then also holds the seed controls, as on a plain node.
+    controls = not proxies and len(values) > len(node.widgets)
+    stream = iter(values)
+    for widget in node.widgets.values():
+        value = next(stream, _MISSING)
+        if value is not _MISSING:
+            widget.value = value
+        for _ in range(control_slots(widget.spec) if controls and widget.spec is not None else 0):
+            next(stream, None)
     for index, entry in enumerate(proxies if isinstance(proxies, list) else ()):
         own = isinstance(entry, list) and len(entry) > 1 and str(entry[0]) == "-1"
         if own and index < len(values) and values[index] is not None and str(entry[1]) in node.widgets:

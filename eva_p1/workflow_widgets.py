@@ -102,7 +102,7 @@ def _add(found: NodeWidgets, spec: InputSpec, stream: _Stream, named: Mapping[st
     value = default_of(spec) if saved is _Stream.missing else saved
     empty = saved is _Stream.missing and value is None  # a list with nothing in it and nothing saved: the frontend sends no such key
     found.widgets[spec.name] = Widget(spec.name, value, spec, not empty, spec.config.get("dynamicPrompts") is True)
-    for _ in range(_control_slots(spec)):
+    for _ in range(control_slots(spec)):
         stream.take()
     if spec.type == DYNAMIC_COMBO:
         chosen = next((option for option in _dynamic_options(spec) if option.get("key") == value), {})
@@ -119,7 +119,7 @@ def _dynamic_options(spec: InputSpec) -> list[Mapping[str, Any]]:
     return [option for option in spec.config.get("options") or () if isinstance(option, Mapping)]
 
 
-def _control_slots(spec: InputSpec) -> int:
+def control_slots(spec: InputSpec) -> int:
     """Extra values saved behind this one: the seed control, and for a list also its filter; the refresh button of a remote list."""
     control = spec.config.get("control_after_generate")
     if spec.type == "INT":

@@ -34,6 +34,7 @@ class FakeComfy:
         self.outcome = "success"  # or error, oom, no_output, cached
         self.posts_lost_after_taking = 0  # take the prompt, then cut the connection
         self.posts_lost_before_taking = 0
+        self.away_after_loss = 0  # then so many further requests answer 502
         self.gateway_errors = 0  # so many requests answer 502
         self.view_body = b"0123456789" * 100
         self.view_cuts = 0  # so many downloads end half way
@@ -169,6 +170,7 @@ class FakeComfy:
         self._wake.set()
         if self.posts_lost_after_taking > 0:
             self.posts_lost_after_taking -= 1
+            self.gateway_errors = self.away_after_loss
             assert request.transport is not None
             request.transport.abort()
             return web.Response()

@@ -267,6 +267,20 @@ def test_a_lost_answer_never_pays_twice(server: FakeComfy, client: ComfyClient, 
     assert server.executed == ["once"]
 
 
+def test_a_lost_answer_from_a_server_that_then_goes_away_is_settled_when_it_is_back(server: FakeComfy) -> None:
+    server.posts_lost_after_taking, server.away_after_loss = 1, 8
+    with ComfyClient(server.url, retries=0, sleep=lambda _: None) as client:
+        refused = 0
+        while True:
+            try:
+                client.queue(GRAPH, prompt_id="once")
+                break
+            except ComfyUnavailable:
+                refused += 1
+        assert refused
+        assert Waiting(client, "once").join().videos and server.executed == ["once"] and len(server.posts) == 1
+
+
 def test_a_server_that_cannot_be_reached(server: FakeComfy) -> None:
     server.stop()
     with ComfyClient(server.url, retries=1, sleep=lambda _: None) as client:

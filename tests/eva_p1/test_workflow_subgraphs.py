@@ -52,6 +52,17 @@ def test_promoted_values_of_the_instance_win(values: list[Any], proxies: Any, st
     assert (inputs(graph, "9:7")["steps"], inputs(graph, "9:7")["text"]) == (steps, text)
 
 
+def test_a_list_with_seed_controls_is_read_as_on_a_plain_node() -> None:
+    sheet = Sheet().add(7, "Sample", [5, "fixed", 11], {"seed": "INT!", "steps": "INT!"}, ("IMAGE",))
+    sheet.links = [[1, -10, 0, 7, 0, "INT"], [2, -10, 1, 7, 1, "INT"]]
+    sheet.nodes[0]["inputs"][0]["link"], sheet.nodes[0]["inputs"][1]["link"] = 1, 2
+    outer = Sheet().add(9, "S", [123, "randomize", 44])
+    outer.subgraphs = [sheet.definition("S", [("seed", "INT", [1]), ("steps", "INT", [2])], [])]
+    assert inputs(outer.convert(), "9:7")["seed"] == 123 and inputs(outer.convert(), "9:7")["steps"] == 44
+    outer.nodes[0]["widgets_values"] = [123, 45]
+    assert inputs(outer.convert(), "9:7")["steps"] == 45
+
+
 def test_other_proxy_widgets_leave_the_inner_value() -> None:
     graph = host([99, 11, "inside"], proxyWidgets=[["7", "seed"], ["-1", "steps"], ["-1", "text"]]).convert()
     assert inputs(graph, "9:7")["seed"] == 5 and inputs(graph, "9:7")["steps"] == 11
