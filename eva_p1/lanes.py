@@ -338,7 +338,8 @@ class Lane:
         def waiting(reason: str, is_new: bool) -> None:
             self._row(state="waiting_for_server", message=reason, now=None)
             if is_new:
-                self.owner.say(f"waiting for {self.api}: {reason}", logging.WARNING)
+                why = reason.removeprefix(f"ComfyUI at {self.api} ")
+                self.owner.say(f"waiting for ComfyUI at {self.api}: {why}", logging.WARNING)
 
         def back(had_waited: bool) -> None:
             if had_waited:

@@ -59,7 +59,7 @@ def summary(stats: dict[str, Any]) -> list[str]:
     best = "no clip scored yet" if stats["best_score"] is None else f"best {stats['best_score']:.3f}  {stats['best_combo']}"
     lines = [f"{stats['scored']} scored, {stats['failed']} failed, {minutes(stats['gpu_minutes'])}", best]
     bet = stats.get("recommend")
-    if bet:
+    if bet and stats["best_score"] is not None:
         key = f"{bet['sampler']}|{bet['scheduler']}|{bet['fps']}|{bet['cfg_scale']}|{bet['steps']}|{bet['width']}x{bet['height']}"
         lines.append(f"bet  {bet['mean']:.3f} ± {bet['sd']:.3f}  {key}")
     return lines
