@@ -84,7 +84,7 @@ def prior_of_theta(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     a clip's luck is about 0.06. The sds leave a factor of 2 to 3 either way; data decides.
     """
     median = {"s0": 0.2, "s_p": 0.05, "s_r": 0.02, "s_z": 0.06, "s_a": 0.05, "s_h": 0.06, "s_d": 0.1, "s_m": 0.05}
-    spread = {"s0": 0.3, "s_p": 0.8, "s_r": 0.6, "s_z": 0.5, "s_a": 0.4, "s_h": 0.4, "s_d": 0.3, "s_m": 0.5}
+    spread = {"s0": 0.3, "s_p": 0.8, "s_r": 0.6, "s_z": 0.5, "s_a": 0.4, "s_h": 0.4, "s_d": 0.15, "s_m": 0.4}
     mean, sd = [], []
     for name in layout.names():
         if name in median:

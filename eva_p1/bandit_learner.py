@@ -108,6 +108,19 @@ class Learner:
                 return True
         return False
 
+    def arrive(self, clip: Clip) -> bool:
+        """The oldest pull of this new clip's combo gave the clip; False when none was in flight."""
+        for i, (flying, row_id) in enumerate(self.flight):
+            if flying == clip.key:
+                del self.flight[i]
+                if clip.auto is None:
+                    self.posterior.remove(row_id)
+                else:
+                    self.posterior.finish(row_id, clip.number, clip.auto)
+                    self._rows[clip.number, "auto"] = row_id
+                return True
+        return False
+
     def _judgement(self, clip: Clip, source: str) -> Row | None:
         value, cell = getattr(clip, source), self.cell_of(clip.key)
         if value is None or cell is None:

@@ -101,6 +101,12 @@ class Posterior:
         self._rows[self._at(row_id)].value = value
         self._mean = None
 
+    def finish(self, row_id: int, clip: int, value: float) -> None:
+        """A pull in flight became this clip, which no other row speaks of: its covariances stay, so this costs nothing."""
+        row = self._rows[self._at(row_id)]
+        row.clip, row.value = clip, value
+        self._mean = None
+
     def remove(self, row_id: int) -> None:
         """Forgets a row as if it had never been."""
         i = self._at(row_id)

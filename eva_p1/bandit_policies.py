@@ -24,8 +24,7 @@ class Choice:
     cells: np.ndarray
     rng: np.random.Generator
     posterior: Posterior
-    tries: np.ndarray  # finished and running tries of each cell
-    total: np.ndarray  # sum of rewards of the finished ones
+    counts: Callable[[], tuple[np.ndarray, np.ndarray]]  # tries (finished and running) and sum of rewards of each cell
     success: np.ndarray  # probability that a try gives a clip at all
     minutes: np.ndarray | None = None  # expected price of a try; None: prices are unknown or do not matter
     exponent: float = 0.0  # value is divided by minutes ** exponent
@@ -77,11 +76,12 @@ def thompson(choice: Choice) -> int:
 
 def ucb1(choice: Choice) -> int:
     """UCB1 on every combo by itself, nothing shared (Auer et al. 2002): the original system's rule."""
-    untried = choice.tries == 0
+    tries, total = choice.counts()
+    untried = tries == 0
     if untried.any():
         return int(choice.rng.choice(choice.cells[untried]))
-    t = max(2.0, float(choice.tries.sum()))
-    return _argmax(choice, choice.total / choice.tries + np.sqrt(2.0 * np.log(t) / choice.tries))
+    t = max(2.0, float(tries.sum()))
+    return _argmax(choice, total / tries + np.sqrt(2.0 * np.log(t) / tries))
 
 
 def uniform(choice: Choice) -> int:

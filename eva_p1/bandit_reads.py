@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,8 @@ class BanditReads:
         raise NotImplementedError
 
     # ------------------------------------------------------------ for the policies
-    def _choice(self, cells: np.ndarray) -> Choice:
+    def _counts(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Tries, finished and running, and sum of rewards of each of these cells."""
         grid, ledger = self._learner.grid, self._ledger
         tries, total = np.zeros(grid.size), np.zeros(grid.size)
         for key, stats in ledger.stats().items():
@@ -48,10 +50,14 @@ class BanditReads:
             cell = self._learner.cell_of(key)
             if cell is not None:
                 tries[cell] += 1
-        success = success_probability(grid, ledger)[cells]
+        return tries[cells], total[cells]
+
+    def _choice(self, cells: np.ndarray) -> Choice:
+        success = success_probability(self._learner.grid, self._ledger)[cells]
         cost = self._cost_model() if self._exponent else None
         minutes = cost.minutes(cells) if cost is not None and cost.observed else None
-        return Choice(cells, self._rng, self._learner.posterior, tries[cells], total[cells], success, minutes, self._exponent, self._beta)
+        counts = partial(self._counts, cells)
+        return Choice(cells, self._rng, self._learner.posterior, counts, success, minutes, self._exponent, self._beta)
 
     def _cost_model(self) -> CostModel:
         model = CostModel(self._learner.grid)
@@ -81,10 +87,9 @@ class BanditReads:
             choice_success = success_probability(self._learner.grid, self._ledger)[cells]
             mean = self._learner.posterior.mean()[cells]
             return np.where(choice_success > 0.5, mean, mean * choice_success), self._learner.posterior.sd()[cells]
-        choice = self._choice(cells)
-        seen = choice.total > 0
-        count = np.maximum(choice.tries, 1)
-        return np.where(seen, choice.total / count, 0.0), 0.5 / np.sqrt(count)
+        tries, total = self._counts(cells)
+        count = np.maximum(tries, 1)
+        return np.where(total > 0, total / count, 0.0), 0.5 / np.sqrt(count)
 
     def predict(self, params: Mapping[str, Any] | str) -> dict[str, float]:
         """``mean`` and ``sd`` of a combo's quality; expected ``minutes`` and chance of ``success`` of a try.
@@ -178,7 +183,7 @@ class BanditReads:
             upper = int(np.argmax((mean + self._beta * sd) * choice.success))
             out = {
                 **self.status(),
-                "best": best_arms(grid, posterior, cells, choice.tries, top),
+                "best": best_arms(grid, posterior, cells, self._counts(cells)[0], top),
                 "main_effects": main_effects(grid, posterior, self._allowed),
                 "interactions": interactions(grid, posterior, self._allowed),
                 **sure,

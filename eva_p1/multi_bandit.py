@@ -139,10 +139,11 @@ class MultiDimensionalBandit(BanditReads):
                 raise ValueError(f"clip {video!r} was made with {clip.key}, not with {key}")
             if not self._bulk:
                 self._ensure_cell(params)
-            if clip is None:
-                self._learner.land(key)
-                clip = self._ledger.add(Clip(key=key, video=video))
+            new = clip is None
+            clip = clip or self._ledger.add(Clip(key=key, video=video))
             setattr(clip, source, reward)
+            if new:
+                self._learner.arrive(clip)
             if cost_minutes is not None:
                 clip.cost_minutes = cost_minutes
             self._judged(clip, source)
