@@ -121,7 +121,7 @@ class Site:
     url: str
     video_dir: Path
     state_dir: Path
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | None
     command: list[str]
     lines: list[str] = field(default_factory=list)
 
@@ -159,14 +159,17 @@ class Site:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        self.process.terminate()
+        process, self.process = self.process, None
+        if process is None:
+            return
+        process.terminate()
         try:
-            self.process.wait(WAIT)
+            process.wait(WAIT)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(WAIT)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+            process.kill()
+            process.wait(WAIT)
+        if process.stdout is not None:
+            process.stdout.close()
 
     def start(self) -> None:
         """Starts the server (again), on the same address where there was one."""
@@ -218,10 +221,10 @@ def make_site(tmp_path: Path, rendered: dict[tuple[int, int], Path]) -> Iterator
                     store.rate(names[number], {"overall_quality": mark})
         command = [sys.executable, str(PROJECT / "simple_web_server.py"), "--video-dir", str(video_dir), "--state-dir", str(state_dir)]
         command += ["--port", "0", *(["--token", token] if token else [])]
-        site = Site("", video_dir, state_dir, None, command)  # type: ignore[arg-type]
+        site = Site("", video_dir, state_dir, None, command)
+        sites.append(site)
         site.start()
         site.command[site.command.index("--port") + 1] = site.url.rpartition(":")[2]
-        sites.append(site)
         return site
 
     yield make
@@ -264,7 +267,8 @@ def make_context(browser: Any) -> Iterator[Callable[..., Any]]:
     expected: list[str] = []
 
     def make(**options: Any) -> Any:
-        context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
+        # A small window: without a GPU most of a test's time goes into painting video.
+        context = browser.new_context(**{"viewport": {"width": 1100, "height": 620}, **options})
         context.set_default_timeout(WAIT * 1000)
         context.on("console", lambda message: reported.append(message.text) if message.type == "error" else None)
         context.on("weberror", lambda error: reported.append(str(error.error)))

@@ -73,7 +73,7 @@ def test_every_page_fits_a_phone_and_can_be_read(make_site, make_context):
 
 def test_every_page_can_be_read_on_a_large_screen_in_ukrainian(make_site, make_context):
     site = make_site(clips=6, rated={0: 3, 1: 9, 2: 5})
-    page = make_context().new_page()
+    page = make_context(viewport={"width": 1440, "height": 900}).new_page()
     page.add_init_script("localStorage.setItem('eva.lang', 'uk')")
     for path in PAGES:
         page.goto(site.url + path)
