@@ -46,11 +46,13 @@ class PairEvidence:
 
 @dataclass
 class Loaded:
-    """Everything a state file gave. ``unknown`` holds what is not ours, to be written back."""
+    """Everything a state file gave. ``unknown`` and the ``odd`` ones hold what is not ours or not clear, to be written back."""
 
     ledger: Ledger = field(default_factory=Ledger)
     pairs: list[PairEvidence] = field(default_factory=list)
     unknown: dict[str, Any] = field(default_factory=dict)
+    odd_stats: dict[str, Any] = field(default_factory=dict)  # entries of combo_stats that could not be understood
+    odd_bans: list[Any] = field(default_factory=list)
 
 
 def load_state(path: Path, clock: Any = time.time) -> Loaded:
@@ -155,6 +157,7 @@ def parse_state(data: Mapping[str, Any]) -> Loaded:
             key = normalise_pattern(text)
         except ValueError as error:
             logger.warning("bandit state: ban left out: %s", error)
+            out.odd_bans.append(text)
             continue
         reason = banned[text] if isinstance(banned, Mapping) else reasons.get(key, "")
         ledger.bans[key] = str(reason or "listed in the state file")
@@ -178,7 +181,7 @@ def _told_by_file(data: Mapping[str, Any], out: Loaded) -> dict[str, list[Clip]]
                 told.setdefault(key, []).extend(_clips_of_stats(key, value))
             except (ValueError, TypeError) as error:
                 logger.warning("bandit state: combo %r left out: %s", text, error)
-                out.unknown.setdefault("combo_stats_not_understood", {})[text] = value
+                out.odd_stats[text] = value
         return told
     arms, counts, sums = data.get("arms"), data.get("N"), data.get("S")
     if not isinstance(arms, list) or OWN in data:
@@ -238,9 +241,9 @@ def state_dict(loaded: Loaded) -> dict[str, Any]:
     stats = ledger.stats()
     return {
         **loaded.unknown,
-        "combo_stats": stats,
+        "combo_stats": {**loaded.odd_stats, **stats},
         "t": ledger.t,
-        "banned_combos": list(ledger.bans),
+        "banned_combos": [*ledger.bans, *loaded.odd_bans],
         "arms": list(stats),
         "N": [value["N"] for value in stats.values()],
         "S": [value["S"] for value in stats.values()],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -262,23 +262,15 @@ def test_a_bulk_equals_the_same_one_by_one(policy):
 
 
 def test_threads_lose_nothing(bandit):
-    errors: list[BaseException] = []
-
     def work(name):
-        try:
-            for i in range(12):
-                params = bandit.select_params()
-                bandit.update(params, 0.6, video=f"{name}_{i}")
-                bandit.recommend()
-        except BaseException as error:
-            errors.append(error)
+        for i in range(12):
+            params = bandit.select_params()
+            bandit.update(params, 0.6, video=f"{name}_{i}")
+            bandit.recommend()
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    assert not errors
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(work, name) for name in range(4)]:
+            done.result(timeout=120)
     assert sum(stats["N"] for stats in bandit.stats().values()) == 48 and bandit.in_flight == []
 
 
