@@ -55,14 +55,21 @@ class AnalysisConfig:
 
     # -- blockiness: relative excess of luma steps on the block grid
     block_periods: tuple[float, float] = (3.9, 40.0)
-    block_step_cap: int = 12
-    """Luma steps are capped here: block edges are small steps, natural edges large ones."""
-    block_curve: ScoreCurve = field(default_factory=lambda: ScoreCurve(0.35, 2.0))
+    block_step_caps: tuple[int, ...] = (12, 64)
+    """Luma steps are capped here, the worst result counts: a coder's block edges are small steps among large natural
+    edges; those of a decoder that broke are large ones, also under noise."""
+    block_large_free: float = 0.15
+    """Excess of large steps that a row of windows or columns may have by itself."""
+    block_curve: ScoreCurve = field(default_factory=lambda: ScoreCurve(0.45, 1.8))
 
     # -- exposure
     clip_margin: int = 2
     """Codes this near to black or white count as clipped."""
     clip_curve: ScoreCurve = field(default_factory=lambda: ScoreCurve(0.25, 1.6))
+    flat_range: tuple[float, float] = (0.15, 0.50)
+    """Spread of luma (99th minus 1st percentile) at which a picture is washed out, and from which it is not."""
+    flat_floor: float = 0.5
+    """What a washed-out picture keeps of its exposure score."""
     mean_low: tuple[float, float] = (0.02, 0.16)
     """Mean luma (0..1) at which the score is 0 and from which it is 1, at the dark end."""
     mean_high: tuple[float, float] = (0.97, 0.80)
@@ -70,7 +77,7 @@ class AnalysisConfig:
 
     # -- flicker: relative luma amplitude (rms over frames)
     flicker_lags: tuple[int, ...] = (1, 2, 3)
-    flicker_curve: ScoreCurve = field(default_factory=lambda: ScoreCurve(0.035, 1.6))
+    flicker_curve: ScoreCurve = field(default_factory=lambda: ScoreCurve(0.045, 1.6))
     flicker_local_free: float = 0.02
     """Local reversals up to this size, and up to ``flicker_local_motion`` times the motion, are what moving texture does."""
     flicker_local_motion: float = 0.35
@@ -94,14 +101,23 @@ class AnalysisConfig:
     frozen_range: tuple[float, float] = (0.15, 0.85)
     """Held share of the clip from which ``overall`` falls, and at which it is nearly nothing."""
     guard_floor: float = 0.03
-    """What a guard (empty, frozen, noise, short) leaves at worst of ``overall``."""
+    """What a guard (empty, frozen, stutter, noise, colour, short) leaves at worst of ``overall``."""
+    stutter_share: float = 0.25
+    """Repeated frames up to this share are forgiven."""
+    stutter_fps: tuple[float, float] = (1.0, 11.0)
+    """Different frames a second at which a clip that repeats frames is no motion, and from which it is fluent."""
     short_range: tuple[int, int] = (1, 8)
     """Frames at which a clip is no video, and from which it is one."""
     exposure_trim: float = 0.1
     """Share of frames, the worst exposed, that do not count: a fade is no fault."""
 
-    noise_curve: ScoreCurve = field(default_factory=lambda: ScoreCurve(22.0, 3.0))
+    noise_curve: ScoreCurve = field(default_factory=lambda: ScoreCurve(18.0, 3.0))
     """White noise (sd in luma codes) against ``overall``; grain up to about 6 costs nearly nothing."""
+
+    pure_colour: float = 90.0
+    """Distance from gray, in codes of Cb and Cr, from which a pixel counts as driven to pure colour."""
+    colour_curve: ScoreCurve = field(default_factory=lambda: ScoreCurve(0.25, 1.3))
+    """Share of such pixels against ``overall``: too strong a guidance burns colours long before luma clips."""
 
     # -- overall
     weights: tuple[tuple[str, float], ...] = (("blur", 0.3), ("exposure", 0.2), ("blockiness", 0.25), ("flicker", 0.25))

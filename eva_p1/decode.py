@@ -1,8 +1,9 @@
-"""Luma planes of a clip, one after another, straight from the decoder: no colour conversion where none is needed."""
+"""Frames of a clip, one after another, and their planes straight from the decoder: no colour conversion where none is needed."""
 
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -51,15 +52,33 @@ def luma_of(frame: av.VideoFrame) -> Luma:
     component, others = shape.components[0], shape.components[1:]
     alone = component.is_luma and component.plane == 0 and all(other.plane != 0 for other in others)  # not packed, as YUYV is
     if alone and not shape.is_rgb and not shape.has_palette and 8 <= component.bits <= 16:
-        plane = frame.planes[0]
-        if component.bits == 8:
-            return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
-        kind = ">u2" if shape.name.endswith("be") else "<u2"
-        wide = np.frombuffer(memoryview(plane), kind).reshape(-1, plane.line_size // 2)[: frame.height, : frame.width]
-        # P010 and its kin keep their bits at the top of the word; planar formats at the bottom.
-        drop = 8 if shape.name.startswith(("p0", "p2", "p4")) else component.bits - 8
-        return (wide >> drop).astype(np.uint8)
+        return _plane(frame.planes[0], component.bits, shape.name)
     return np.asarray(frame.reformat(format="gray").to_ndarray(), np.uint8)
+
+
+def _plane(plane: av.video.plane.VideoPlane, bits: int, name: str) -> Luma:
+    """A plane with one component as uint8, its padding cut off; more than 8 bits lose their lowest."""
+    if bits == 8:
+        return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+    kind = np.uint16 if name.endswith("be") == (sys.byteorder == "big") else np.dtype(np.uint16).newbyteorder()
+    wide = np.frombuffer(memoryview(plane), kind).reshape(-1, plane.line_size // 2)[: plane.height, : plane.width]
+    # P010 and its kin keep their bits at the top of the word; planar formats at the bottom.
+    drop = 8 if name.startswith(("p0", "p2", "p4")) else bits - 8
+    return np.right_shift(wide, drop).astype(np.uint8)
+
+
+def chroma_of(frame: av.VideoFrame) -> tuple[Luma, Luma] | None:
+    """The two colour-difference planes, uint8 with 128 as neutral, at their own size; ``None`` where there are none apart."""
+    shape = frame.format
+    if shape.is_rgb or len(shape.components) < 3 or len(frame.planes) < 3 or shape.components[0].bits not in range(8, 17):
+        return None
+    planes: list[Luma] = []
+    for place in (1, 2):
+        part, plane = shape.components[place], frame.planes[place]
+        if part.plane != place:
+            return None
+        planes.append(_plane(plane, part.bits, shape.name))
+    return planes[0], planes[1]
 
 
 def _is_full_range(frame: av.VideoFrame) -> bool:
@@ -82,10 +101,10 @@ def check_file(path: Path) -> None:
         raise ClipError(f"{path!s}: cannot be read: {error}") from error
 
 
-def read_luma(path: Path, info: ClipInfo, time_limit_s: float, clock: Callable[[], float] = time.monotonic) -> Iterator[Luma]:
-    """Yields every decodable frame's luma of the first video stream, filling ``info`` on the way.
+def read_frames(path: Path, info: ClipInfo, time_limit_s: float, clock: Callable[[], float] = time.monotonic) -> Iterator[av.VideoFrame]:
+    """Yields every decodable frame of the first video stream, filling ``info`` on the way; see :func:`luma_of`.
 
-    The array is valid until the next frame is asked for. One decoding thread. Damaged packets are counted and skipped.
+    Views of a frame's planes are valid until the next frame is asked for. One decoding thread. Damaged packets are counted and skipped.
     Raises :class:`ClipError`: missing, empty, not a video, nothing decodable, or slower than ``time_limit_s``.
     """
     check_file(path)
@@ -109,10 +128,10 @@ def read_luma(path: Path, info: ClipInfo, time_limit_s: float, clock: Callable[[
                 raise ClipError(f"{path}: measuring took longer than the limit of {time_limit_s:g} s ({info.frames} frames read)")
             if info.frames == 0:
                 info.pixel_format, info.full_range = frame.format.name, _is_full_range(frame)
-                info.rotation = int(frame.rotation or 0) % 360
+                info.rotation = int(getattr(frame, "rotation", 0) or 0) % 360  # PyAV 14 and newer tell
             info.times.append(float(frame.time) if frame.time is not None else float("nan"))
             info.frames += 1
-            yield luma_of(frame)
+            yield frame
     if info.frames == 0:
         why = info.interrupted or (f"{info.damaged} damaged packets" if info.damaged else "the stream is empty")
         raise ClipError(f"{path}: no frame could be decoded ({why})")

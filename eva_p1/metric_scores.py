@@ -21,19 +21,22 @@ def ramp(value: float, nothing: float, all_of_it: float) -> float:
     return place * place * (3.0 - 2.0 * place)
 
 
-def exposure_of_histogram(shares: NDArray[np.float64], full_range: bool, margin: int) -> tuple[float, float, float]:
-    """(mean 0..1, share clipped at black, share clipped at white) of one histogram of luma codes, shape (256,).
+def exposure_of_histogram(shares: NDArray[np.float64], full_range: bool, margin: int) -> tuple[float, float, float, float]:
+    """(mean 0..1, share clipped at black, at white, spread 0..1) of one histogram of luma codes, shape (256,).
 
     Video-range luma has black at code 16 and white at 235 (ITU-R BT.601 and BT.709); full-range at 0 and 255.
     """
     black, white = (0, 255) if full_range else (16, 235)
     codes = np.clip((np.arange(256) - black) / (white - black), 0.0, 1.0)
-    return float(shares @ codes), float(shares[: black + margin + 1].sum()), float(shares[white - margin :].sum())
+    place = np.searchsorted(np.cumsum(shares), (0.01, 0.99))
+    spread = codes[min(255, place[1])] - codes[min(255, place[0])]
+    return float(shares @ codes), float(shares[: black + margin + 1].sum()), float(shares[white - margin :].sum()), float(spread)
 
 
-def exposure_score(mean: float, low: float, high: float, config: AnalysisConfig) -> float:
-    """Clipped shares against ``clip_curve``, times how far the mean is from being too dark or too bright."""
-    return falling(low + high, config.clip_curve) * ramp(mean, *config.mean_low) * ramp(mean, *config.mean_high)
+def exposure_score(mean: float, low: float, high: float, spread: float, config: AnalysisConfig) -> float:
+    """Clipped shares against ``clip_curve``, times how far the mean is from too dark or too bright and the spread from flat."""
+    flat = config.flat_floor + (1.0 - config.flat_floor) * ramp(spread, *config.flat_range)
+    return flat * falling(low + high, config.clip_curve) * ramp(mean, *config.mean_low) * ramp(mean, *config.mean_high)
 
 
 def overall_score(scores: Mapping[str, float], guards: Mapping[str, float], config: AnalysisConfig) -> float | None:

@@ -38,6 +38,7 @@ class TemporalMeasures:
     motion: float
     frozen_share: float
     longest_freeze_s: float
+    repeated_share: float
     first_frame_jump: float
     last_frame_jump: float
     cuts: tuple[int, ...]
@@ -111,6 +112,7 @@ def measure_time(grid: Grid, seconds: Series, noise: float, config: AnalysisConf
         motion=float(np.median(motion)),
         frozen_share=float(sum(b - a for a, b in holds) / (frames - 1)),
         longest_freeze_s=float(max((seconds[b] - seconds[a] + step for a, b in holds), default=0.0)),
+        repeated_share=repeated_share(grid, config.freeze_level + 4.0 * noise),
         first_frame_jump=head, last_frame_jump=tail, cuts=cuts,
         flicker_series=flicker, motion_series=np.concatenate([[np.nan], motion]), findings=tuple(findings),
     )  # fmt: skip
@@ -181,6 +183,18 @@ def find_holds(grid: Grid, seconds: Series, noise: float, config: AnalysisConfig
         start = index
     close(len(grid) - 1)
     return holds
+
+
+def repeated_share(grid: Grid, level: float, reach: int = 6) -> float:
+    """Share of frames that repeat the one before while their neighbours move: a stutter, or a lower frame rate in disguise.
+
+    A frame repeats when no cell changed by more than ``level`` and the largest change within ``reach`` frames is five
+    times its own at least; steady slow motion, whose steps are all alike, does not count.
+    """
+    change = np.abs(np.diff(grid, axis=0)).max(axis=(1, 2))
+    padded = np.pad(change, reach, mode="edge")
+    around = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).max(axis=1)
+    return float(np.mean((change <= level) & (5 * change <= around) & (around > level)))
 
 
 def flicker_findings(flicker: Series, seconds: Series, config: AnalysisConfig, most: int = 3) -> list[Finding]:

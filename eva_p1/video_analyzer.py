@@ -12,10 +12,11 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +25,22 @@ from eva_env_base import EXIT_FAILED, EXIT_OK, ClipError, run_door
 
 from . import frame_measures as spatial
 from .analysis_config import AnalysisConfig
-from .decode import ClipInfo, Luma, read_luma
+from .decode import ClipInfo, Luma, chroma_of, luma_of, read_frames
 from .metric_scores import exposure_of_histogram, exposure_score, falling, overall_score, ramp
 from .temporal_measures import Finding, TemporalMeasures, frame_span, measure_time
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Sampled:
+    """Measures of one frame at full resolution."""
+
+    edges: spatial.EdgeEnergy | None
+    noise: float
+    columns: NDArray[np.float64]
+    rows: NDArray[np.float64]
+    pure_colour: float | None
 
 
 @dataclass
@@ -42,7 +54,7 @@ class _Gathered:
     cells: list[NDArray[np.float32]] = field(default_factory=list)
     cell_pixels: float = 1.0
     brightest: Luma = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
-    sampled: dict[int, tuple[spatial.EdgeEnergy | None, float, NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
+    sampled: dict[int, _Sampled] = field(default_factory=dict)
 
 
 class VideoAnalyzer:
@@ -69,7 +81,8 @@ class VideoAnalyzer:
         config, gathered = self.config, _Gathered()
         info = gathered.info
         stride = 0
-        for index, luma in enumerate(read_luma(clip, info, config.time_limit_s, self._clock)):
+        for index, frame in enumerate(read_frames(clip, info, config.time_limit_s, self._clock)):
+            luma = luma_of(frame)
             if index >= config.max_frames:
                 raise ClipError(f"{clip}: more than {config.max_frames} frames; this measures short generated clips")
             if index == 0:
@@ -81,12 +94,12 @@ class VideoAnalyzer:
                 luma = np.asarray(resized, np.uint8)
             self._every_frame(luma, gathered)
             if index % stride == stride // 2:
-                gathered.sampled[index] = self._full_resolution(luma)
+                gathered.sampled[index] = self._full_resolution(luma, frame)
                 if len(gathered.sampled) >= 2 * config.sampled_frames:
                     stride *= 2
                     gathered.sampled = {key: value for place, (key, value) in enumerate(gathered.sampled.items()) if place % 2 == 0}
             elif index == 0:
-                gathered.sampled[0] = self._full_resolution(luma)
+                gathered.sampled[0] = self._full_resolution(luma, frame)
         return gathered
 
     def _every_frame(self, luma: Luma, gathered: _Gathered) -> None:
@@ -96,12 +109,14 @@ class VideoAnalyzer:
         cells, gathered.cell_pixels = block_means(sparse, self.config.grid_cells)
         gathered.cells.append(cells)
 
-    def _full_resolution(self, luma: Luma) -> tuple[spatial.EdgeEnergy | None, float, NDArray[np.float64], NDArray[np.float64]]:
+    def _full_resolution(self, luma: Luma, frame: av.VideoFrame) -> _Sampled:
         noise = spatial.noise_sigma(spatial.busiest_tiles(luma)) if min(luma.shape) >= 3 else 0.0
-        columns, rows = np.zeros(0), np.zeros(0)
+        columns, rows = np.zeros((0, 0)), np.zeros((0, 0))
         if min(luma.shape) >= spatial.MIN_SIDE:
-            columns, rows = spatial.step_profiles(luma, self.config.block_step_cap)
-        return spatial.edge_energy(luma, self.config, noise), noise, columns, rows
+            columns, rows = spatial.step_profiles(luma, self.config.block_step_caps)
+        chroma = chroma_of(frame)
+        pure = None if chroma is None else spatial.pure_colour_share(*chroma, self.config.pure_colour)
+        return _Sampled(spatial.edge_energy(luma, self.config, noise), noise, columns, rows, pure)
 
     # -- judging
     def _result(self, name: str, gathered: _Gathered, with_series: bool) -> dict[str, Any]:
@@ -117,7 +132,7 @@ class VideoAnalyzer:
             "pixel_format": info.pixel_format, "full_range": info.full_range, "rotation": info.rotation, "damaged": info.damaged,
         }  # fmt: skip
         grid = np.clip((np.stack(gathered.cells) - black) / (white - black), 0.0, 1.0).astype(np.float32)
-        noise = float(np.median([sample[1] for sample in gathered.sampled.values()]))
+        noise = float(np.median([sample.noise for sample in gathered.sampled.values()]))
         raw["noise_sigma"] = noise
         cell_noise = noise / (white - black) / math.sqrt(gathered.cell_pixels)
 
@@ -138,11 +153,17 @@ class VideoAnalyzer:
             "short": ramp(info.frames, *config.short_range),
             "noise": falling(noise, config.noise_curve),
         }
+        colours = [sample.pure_colour for sample in gathered.sampled.values() if sample.pure_colour is not None]
+        if colours:
+            raw["pure_colour_share"] = float(np.mean(colours))
+            guards["colour"] = falling(raw["pure_colour_share"], config.colour_curve)
         over_time: TemporalMeasures | None = None
         if info.frames >= 2:
             over_time = measure_time(grid, seconds, cell_noise, config)
             self._judge_time(over_time, info.frames, scores, absent, raw)
             findings += over_time.findings
+            if over_time.repeated_share > config.stutter_share and raw["fps"]:
+                guards["stutter"] = ramp(raw["fps"] * (1.0 - over_time.repeated_share), *config.stutter_fps)
         else:
             absent["flicker"] = "the clip has one frame"
             raw.update({"frozen_share": 1.0, "motion": None})
@@ -171,7 +192,7 @@ class VideoAnalyzer:
 
     def _judge_blur(self, gathered: _Gathered, scores: dict[str, float], absent: dict[str, str], raw: dict[str, Any]) -> None:
         config = self.config
-        energies = [sample[0] for sample in gathered.sampled.values() if sample[0] is not None]
+        energies = [sample.edges for sample in gathered.sampled.values() if sample.edges is not None]
         if min(gathered.height, gathered.width) < spatial.MIN_SIDE:
             absent["blur"] = f"the picture is smaller than {spatial.MIN_SIDE} pixels"
         elif not energies:
@@ -187,9 +208,13 @@ class VideoAnalyzer:
             absent["blockiness"] = f"the picture is smaller than {spatial.MIN_SIDE} pixels"
             return
         samples = list(gathered.sampled.values())
-        columns = np.mean([sample[2] for sample in samples], axis=0)
-        rows = np.mean([sample[3] for sample in samples], axis=0)
-        blocks = spatial.block_grid(columns, rows, self.config.block_periods)
+        columns = np.mean([sample.columns for sample in samples], axis=0)
+        rows = np.mean([sample.rows for sample in samples], axis=0)
+        grids = [spatial.block_grid(*profiles, self.config.block_periods) for profiles in zip(columns, rows)]
+        small, *large = grids
+        blocks = max(
+            small, *(replace(grid, excess=grid.excess - self.config.block_large_free) for grid in large), key=lambda grid: grid.excess
+        )
         raw["block_excess"], raw["block_period_px"] = blocks.excess, blocks.period
         scores["blockiness"] = falling(blocks.excess, self.config.block_curve)
 
@@ -205,10 +230,12 @@ class VideoAnalyzer:
             dark_end *= np.where(held > 0, np.maximum(0.0, held - barred) / np.maximum(held, 1e-12), 0.0)
             inside /= np.maximum(inside.sum(axis=1, keepdims=True), 1e-12)
         figures = np.array([exposure_of_histogram(shares, full_range, config.clip_margin) for shares in inside])
-        per_frame = np.array([exposure_score(figure[0], figure[1], figure[2], config) for figure in figures])
+        per_frame = np.array([exposure_score(figure[0], figure[1], figure[2], figure[3], config) for figure in figures])
         counted = np.sort(per_frame)[int(config.exposure_trim * len(per_frame)) :]
         scores["exposure"] = float(counted.mean())
-        raw["luma_mean"], raw["clipped_black"], raw["clipped_white"] = (float(value) for value in np.median(figures, axis=0))
+        raw["luma_mean"], raw["clipped_black"], raw["clipped_white"], raw["luma_spread"] = (
+            float(value) for value in np.median(figures, axis=0)
+        )
         top_codes = np.array([np.searchsorted(row, 0.99) for row in np.cumsum(histograms, axis=1)])
         return figures, (top_codes - black) / (white - black) < config.black_level
 
@@ -217,6 +244,7 @@ class VideoAnalyzer:
         raw.update({
             "flicker_rms": over_time.flicker, "flicker_global_rms": over_time.flicker_global, "flicker_local": over_time.flicker_local,
             "motion": over_time.motion, "frozen_share": over_time.frozen_share, "longest_freeze_s": over_time.longest_freeze_s,
+            "repeated_share": over_time.repeated_share,
             "first_frame_jump": over_time.first_frame_jump, "last_frame_jump": over_time.last_frame_jump, "cuts": list(over_time.cuts),
         })  # fmt: skip
         if frames >= 3:

@@ -113,10 +113,9 @@ def test_find_cuts():
 def test_exposure_of_histogram_in_both_ranges():
     shares = np.zeros(256)
     shares[16] = shares[235] = 0.5
-    mean, low, high = exposure_of_histogram(shares, full_range=False, margin=2)
-    assert (mean, low, high) == pytest.approx((0.5, 0.5, 0.5))
-    mean, low, high = exposure_of_histogram(shares, full_range=True, margin=2)
-    assert mean == pytest.approx((16 + 235) / 510) and (low, high) == (0, 0)
+    assert exposure_of_histogram(shares, full_range=False, margin=2) == pytest.approx((0.5, 0.5, 0.5, 1.0))
+    mean, low, high, spread = exposure_of_histogram(shares, full_range=True, margin=2)
+    assert mean == pytest.approx((16 + 235) / 510) and (low, high) == (0, 0) and spread == pytest.approx(219 / 255)
 
 
 def test_curves():

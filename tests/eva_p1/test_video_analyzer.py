@@ -172,6 +172,45 @@ def test_partial_freeze_is_found_and_costs(measure):
     assert found["metrics"]["overall"] < 0.8
 
 
+@pytest.mark.parametrize(("times", "low", "high"), [(2, 0.4, 0.95), (3, 0.1, 0.8), (5, 0.0, 0.3)])
+def test_a_stutter_costs(measure, times, low, high):
+    frames = media.panned("china", 30 // times, speed=2.0 * times)
+    found = measure([frame for frame in frames for _ in range(times)], fps=16)
+    assert found["raw"]["repeated_share"] == pytest.approx(1 - 1 / times, abs=0.1)
+    assert low <= found["metrics"]["overall"] <= high
+
+
+def test_steady_slow_motion_is_no_stutter(measure):
+    assert measure(media.panned("flower", speed=0.3))["raw"]["repeated_share"] == 0
+
+
+def test_a_mosaic_of_large_blocks_is_blocky_even_under_noise(measure):
+    rng = np.random.default_rng(1)
+    offsets = np.kron(rng.integers(-80, 80, (14, 20)), np.ones((24, 24)))[:320, :480, None]
+    broken = media.noisy(media.each(media.panned("china", 8), lambda frame, _: frame + offsets), 20)
+    found = measure(broken)
+    assert found["raw"]["block_period_px"] == pytest.approx(24, rel=0.02) and found["metrics"]["blockiness"] < 0.6
+
+
+def test_a_washed_out_picture_is_badly_exposed(measure):
+    washed = media.each(media.panned("china", 8), lambda frame, _: 110 + 0.25 * (frame - 110.0))
+    assert measure(washed)["metrics"]["exposure"] < 0.8
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv444p"])
+def test_burnt_colours_cost_and_vivid_ones_do_not(measure, pixel_format):
+    frames = media.panned("flower", 8)
+    burnt = media.each(frames, lambda frame, _: (frame - frame.mean(2, keepdims=True)) * 4.0 + frame.mean(2, keepdims=True))
+    vivid, found = measure(frames, pixel_format=pixel_format), measure(burnt, pixel_format=pixel_format)
+    assert vivid["raw"]["guards"]["colour"] > 0.97 and found["raw"]["guards"]["colour"] < 0.6
+    assert found["metrics"]["overall"] < 0.6
+
+
+def test_without_colour_planes_colour_is_not_judged(measure):
+    found = measure(media.panned("china", 8), name="gray.mkv", codec="ffv1", pixel_format="gray")
+    assert "colour" not in found["raw"]["guards"] and "pure_colour_share" not in found["raw"]
+
+
 def test_one_ruinous_defect_cannot_hide(measure):
     frames = media.panned("china")
     for ruined in (media.blurred(frames, 4), media.flickering(frames, 0.2), media.exposed(frames, 150)):
