@@ -86,7 +86,9 @@ def minutes_of(space: SearchSpace, rng: np.random.Generator) -> np.ndarray:
     """GPU minutes of every arm: start-up plus steps times pixels (to the power 1.15), heun and dpmpp_2m_sde dearer, (grid)."""
     steps = np.array(space.steps, dtype=float).reshape(1, 1, 1, 1, -1, 1)
     pixels = np.array([w * h for w, h in space.size], dtype=float).reshape(1, 1, 1, 1, 1, -1) / 4e5
-    factor = np.array([2.0 if name == "heun" else 1.1 if name.endswith("sde") else 1.0 for name in space.sampler]).reshape(-1, 1, 1, 1, 1, 1)
+    factor = np.array([2.0 if name == "heun" else 1.1 if name.endswith("sde") else 1.0 for name in space.sampler]).reshape(
+        -1, 1, 1, 1, 1, 1
+    )
     cfg = np.array([0.55 if value == 1 else 1.0 for value in space.cfg_scale]).reshape(1, 1, 1, -1, 1, 1)
     fps = np.array(space.fps, dtype=float).reshape(1, 1, -1, 1, 1, 1) / 16
     return 0.4 + rng.uniform(0.12, 0.25) * steps * pixels**1.15 * factor * cfg * fps
