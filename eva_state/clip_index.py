@@ -295,7 +295,7 @@ class ClipIndex:
             self._drain()
             mask = self._table.mask(wanted, self._store.bans)
             total = mask.bit_count()
-            numbers = self._table.in_order(mask, wanted.sort, offset, limit) if offset < total else []
+            numbers = self._table.in_order(mask, wanted.sort, offset, limit, wanted.descending) if offset < total else []
             banned = self._banned()
             rows = [(self._table.rows[number], bool(banned >> number & 1)) for number in numbers]
         return [item(row, self._store, is_banned) for row, is_banned in rows], total

@@ -56,6 +56,7 @@ def video_item(row: Row, store: StateStore, banned: bool) -> dict[str, Any]:
         "params": params,
         "score": row.score,
         "auto_metrics": entry.get("metrics"),
+        "findings": entry.get("findings"),
         "iteration": entry.get("iteration", row.position + 1 if row.position >= 0 else None),
         "found_in_knowledge": row.found,
         "match_method": "none" if not row.found else "exact" if row.alias is None else "basename",

@@ -24,6 +24,7 @@ class Search:
     """What to look for; ``None`` means any. ``text``: every word must occur in the name or the prompt, in any case.
 
     ``exact`` holds facet values such as ``("sampler", "euler")`` or ``("fps", 16)``. Scores are in [0,1], overalls 1..10.
+    ``combo`` is a key or a pattern. ``descending`` ``None``: the way that ``sort`` usually runs.
     """
 
     text: str = ""
@@ -40,7 +41,9 @@ class Search:
     max_cfg: float | None = None
     min_steps: float | None = None
     max_steps: float | None = None
+    combo: str | None = None
     sort: str = "newest"
+    descending: bool | None = None
 
 
 class RowTable:
@@ -160,9 +163,12 @@ class RowTable:
             self.rated_days[day] = self.rated_days.get(day, 0) + step
 
     # ------------------------------------------------------------ questions
-    def in_order(self, mask: int, sort: str, offset: int, limit: int) -> list[int]:
-        """Rows of ``mask`` sorted by one of ``SORTS``, from ``offset``: newest, highest and latest first, names from A to Z."""
-        name, descending = ("newest", False) if sort == "oldest" else (sort, sort != "name")
+    def in_order(self, mask: int, sort: str, offset: int, limit: int, descending: bool | None = None) -> list[int]:
+        """Rows of ``mask`` sorted by one of ``SORTS``, from ``offset``: newest, highest and latest first, names from A to Z,
+        unless ``descending`` says otherwise.
+        """
+        name, usual = ("newest", False) if sort == "oldest" else (sort, sort != "name")
+        descending = usual if descending is None else descending
         return self._orders[name].page(mask, descending, offset, limit)
 
     def best(self, mask: int) -> Row | None:
@@ -195,6 +201,8 @@ class RowTable:
             if low is not None or high is not None:
                 wide = (facet for facet in self._facets if facet[0] == kind and (low is None or facet[1] >= low))
                 mask &= _union(self._facets, (facet for facet in wide if high is None or facet[1] <= high))
+        if wanted.combo is not None:
+            mask &= self.rows_of_pattern(wanted.combo)
         for word in words_of(wanted):
             mask &= self._text_mask(word)
         return mask

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eva_env_base import __version__
+from eva_state.clip_actions import actions_of_clip
 from eva_state.clip_index import SORTS, Search
 from eva_state.keys import normalise_pattern, pattern_of
 from eva_state.live import STALE_SECONDS, age_of, read_live
@@ -141,6 +142,13 @@ def search(request: Request) -> Response:
     for name in ("fps", "cfg", "steps", "width", "height"):
         if (number := query.number(name)) is not None:
             exact.append((name, int(number) if number.is_integer() else number))
+    combo = query.text("combo")
+    if combo is not None:
+        try:
+            combo = normalise_pattern(combo)
+        except (ValueError, OverflowError) as error:
+            query.wrong["combo"] = str(error)[:500]
+    order = query.choice("order", ("asc", "desc", ""), "")
     wanted = Search(
         text=query.text("q") or "",
         rated=query.tri("rated"),
@@ -156,7 +164,9 @@ def search(request: Request) -> Response:
         max_cfg=query.number("max_cfg"),
         min_steps=query.number("min_steps"),
         max_steps=query.number("max_steps"),
+        combo=combo,
         sort=query.choice("sort", SORTS, "newest"),
+        descending=order == "desc" if order else None,
     )
     query.done()
     items, total = request.app.index.search(wanted, offset, limit)
@@ -222,8 +232,12 @@ def bans(request: Request) -> Response:
 
 
 def actions(request: Request) -> Response:
+    """What was done, newest first; with ``name`` only what concerns that clip."""
     query = Query(request.query)
     offset, limit = _page_of(query)
+    if request.query.get("name"):
+        name = wanted_name(query)
+        return json_response(actions_of_clip(request.app.store, name, limit=limit, offset=offset))
     query.done()
     return json_response(request.app.store.actions(limit=limit, offset=offset))
 

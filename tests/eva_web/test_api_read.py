@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 
@@ -342,3 +342,36 @@ def test_long_answers_are_compressed_where_that_is_wanted(site: Any) -> None:
     plain, packed = site.get("/api/videos"), site.get("/api/videos", Accept_Encoding="gzip")
     assert packed.headers["content-encoding"] == "gzip" and len(packed.body) < len(plain.body) / 4
     assert "content-encoding" not in plain.headers and plain.headers["vary"] == "Accept-Encoding"
+
+
+def test_search_by_combo_and_in_either_order(site: Any) -> None:
+    for number, (score, steps) in enumerate([(0.2, 20), (0.9, 30), (0.5, 20)]):
+        site.made(f"c{number}.mp4", score=score, params={"steps": steps})
+    names = lambda target: [item["name"] for item in site.get(target).json["items"]]  # noqa: E731
+    assert names("/api/search?sort=score") == ["c1.mp4", "c2.mp4", "c0.mp4"]
+    assert names("/api/search?sort=score&order=asc") == ["c0.mp4", "c2.mp4", "c1.mp4"]
+    assert names("/api/search?sort=name&order=desc") == ["c2.mp4", "c1.mp4", "c0.mp4"]
+    assert names("/api/search?sort=name&combo=" + quote("euler|simple|16|3.5|20|832x480")) == ["c0.mp4", "c2.mp4"]
+    assert names("/api/search?sort=name&combo=" + quote("*|*|16.0|*|30|*")) == ["c1.mp4"]
+    assert set(site.get("/api/search?combo=a|b&order=up").json["fields"]) == {"combo", "order"}
+
+
+def test_actions_of_one_clip(site: Any) -> None:
+    for name in ("a.mp4", "b.mp4", 'odd "\u0457".mp4'):
+        site.made(name, params={"steps": 20 + len(name)})
+    rate = lambda name: site.post("/api/rate", {"video_name": name, "rating": {"overall_quality": 7}}).json["event_id"]  # noqa: E731
+    first, _, odd = rate("a.mp4"), rate("b.mp4"), rate('odd "\u0457".mp4')
+    site.post("/api/undo", {"event_id": first})
+    site.post("/api/compare", {"left": "b.mp4", "right": "a.mp4", "winner": "left"})
+    site.post("/api/ban_combo", {"video_name": 'odd "\u0457".mp4', "reason": "a.mp4"})
+    assert [item["type"] for item in site.get("/api/actions?name=a.mp4").json] == ["compare", "undo", "rating"]
+    assert [item["type"] for item in site.get("/api/actions?name=a.mp4&offset=1&limit=1").json] == ["undo"]
+    found = site.get("/api/actions?name=" + quote('odd "\u0457".mp4')).json
+    assert [item["type"] for item in found] == ["ban", "rating"] and found[1]["event_id"] == odd
+    assert site.get("/api/actions?name=../x").status == 422
+
+
+def test_findings_of_the_deep_analysis_are_among_the_videos(site: Any) -> None:
+    findings = [{"kind": "flicker", "start_s": 0.5, "end_s": 1.0, "severity": 0.7}]
+    site.made("a.mp4", findings=findings)
+    assert site.get("/api/videos").json[0]["findings"] == findings
