@@ -90,6 +90,32 @@ def interactions(grid: Grid, posterior: Posterior, allowed: np.ndarray, top: int
     return out[:top]
 
 
+def hopeless(
+    grid: Grid, posterior: Posterior, allowed: np.ndarray, tries: np.ndarray, threshold: float, least: int
+) -> list[dict[str, Any]]:
+    """Sampler|scheduler pairs, then single arms, whose upper 95 % bound lies below ``threshold`` after ``least`` tries.
+
+    ``tries`` counts per cell, (A,). Items: ``key`` (a pattern for a pair), ``mean``, ``high``, ``tries``; worst first.
+    """
+    index = grid.indices(np.arange(grid.size))
+    found: list[dict[str, Any]] = []
+    covered = np.zeros(grid.size, dtype=bool)
+    for a, b in np.ndindex(*grid.shape[:2]):
+        members = allowed & (index[:, 0] == a) & (index[:, 1] == b)
+        if tries[members].sum() < least:
+            continue
+        average, error = posterior.contrast(members / members.sum())
+        if average + Z90 * error < threshold:
+            covered |= members
+            key = f"{grid.levels[0][a]}|{grid.levels[1][b]}|*|*|*|*"
+            found.append({"key": key, "mean": average, "high": average + Z90 * error, "tries": int(tries[members].sum())})
+    mean, sd = posterior.mean(), posterior.sd()
+    for cell in np.flatnonzero(allowed & ~covered & (tries >= least) & (mean + Z90 * sd < threshold)):
+        key = "|".join(level_text(level) for level in grid.point(int(cell)))
+        found.append({"key": key, "mean": float(mean[cell]), "high": float(mean[cell] + Z90 * sd[cell]), "tries": int(tries[cell])})
+    return sorted(found, key=lambda item: float(item["high"]))
+
+
 def confidence(posterior: Posterior, cells: np.ndarray, best: int, rng: np.random.Generator) -> dict[str, float]:
     """Is the current best good enough? ``p_close``: probability that no arm beats it by more than CLOSE; ``gap``: expected shortfall.
 

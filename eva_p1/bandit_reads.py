@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from .bandit_cost import CostModel
-from .bandit_explain import advice, best_arms, confidence, interactions, main_effects
+from .bandit_explain import advice, best_arms, confidence, hopeless, interactions, main_effects
 from .bandit_failures import success_probability
 from .bandit_kernel import AUTO
 from .bandit_learner import Learner
 from .bandit_policies import MODEL_POLICIES, Choice
-from .bandit_records import Ledger, key_from, total_cost
+from .bandit_records import AUTOBAN_MEAN, AUTOBAN_TRIES, Ledger, key_from, total_cost
 from .bandit_value import value_of_rating
 from .search_space import SearchSpace
 
@@ -197,6 +197,16 @@ class BanditReads:
             }
             out["advice"] = advice(sure["p_close"], sure["gap"], self._ledger.t)
             return out
+
+    def ban_suggestions(self, threshold: float = AUTOBAN_MEAN, least: int = AUTOBAN_TRIES) -> list[dict[str, Any]]:
+        """Pairs and combos that are almost surely bad: upper 95 % bound below ``threshold`` after ``least`` tries.
+
+        Nothing is banned by this: it is for a person, or a policy, to decide. See ``bandit_explain.hopeless``.
+        """
+        with self._lock:
+            self._settle()
+            tries, _ = self._counts(np.arange(self._learner.grid.size))
+            return hopeless(self._learner.grid, self._learner.posterior, self._allowed, tries, threshold, least)
 
     def _cost_figures(self, bet: float) -> dict[str, float | None]:
         """Minutes paid, and per 0.01 by which the bet is better than the average try of the first five."""

@@ -426,3 +426,17 @@ def test_ban_preview_counts():
     assert bandit.ban_preview("euler|*|*|*|*|*") == {"tries": 2, "mean": pytest.approx(0.6), "arms": 72, "arms_left": 144}
     assert bandit.ban_preview("lcm|*|*|*|*|*")["mean"] is None
     assert bandit.bans == {}
+
+
+def test_suggests_to_ban_what_is_surely_bad():
+    bandit = MultiDimensionalBandit(space=SPACE, seed=1)
+    rng = np.random.default_rng(0)
+    for arm in ARMS[::3]:
+        broken = (arm["sampler"], arm["scheduler"]) == ("lcm", "karras")
+        bandit.update(arm, float(np.clip((0.1 if broken else 0.7) + 0.05 * rng.standard_normal(), 0, 1)))
+    told = bandit.ban_suggestions()
+    assert [item["key"] for item in told] == ["lcm|karras|*|*|*|*"]
+    assert told[0]["mean"] < 0.3 and told[0]["high"] < 0.45 and told[0]["tries"] == 12
+    assert bandit.bans == {}
+    bandit.ban(told[0]["key"])
+    assert bandit.ban_suggestions() == []
