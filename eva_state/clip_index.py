@@ -16,9 +16,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
+
+from eva_state import clip_source
 from eva_state.clip_items import name_of_entry, search_item, video_item
 from eva_state.clip_rows import Judgement, Row, combo_of, day_of, facets_of, judgement_of, number_or_none, rows_of
+from eva_state.clip_source import Shown
 from eva_state.clip_table import SORTS, RowTable, Search, scan
+from eva_state.heads import ByParams, Params
 from eva_state.video_folder import ClipFile, VideoFolder
 
 if TYPE_CHECKING:
@@ -29,7 +34,8 @@ __all__ = ["SORTS", "ClipIndex", "Search"]
 log = logging.getLogger(__name__)
 
 CHANGES_KEPT = 5000  # a page that slept through more starts afresh
-PARAMS_KEPT = 50_000  # distinct params whose combo key is remembered; a search space has fewer
+Derived = tuple[str | None, tuple[tuple[str, Any], ...]]  # combo key and facets of an entry
+PARAM_NAMES = Params.__struct_fields__
 
 
 class ClipIndex:
@@ -49,7 +55,6 @@ class ClipIndex:
         self._files: dict[str, ClipFile] = {}
         self._orphans: dict[str, set[str]] = {}  # base name -> names with an entry or rating but no file
         self._adopted: dict[str, str] = {}  # such a name -> the file that stands for it
-        self._params: dict[Any, tuple[str | None, tuple[tuple[str, Any], ...]]] = {}
         self._positions = 0
         self._version = 0
         self._changes: deque[tuple[int, dict[str, Any]]] = deque(maxlen=CHANGES_KEPT)
@@ -104,15 +109,17 @@ class ClipIndex:
     def _load(self) -> None:
         with self._scan_lock:
             self._files, _ = self.folder.scan()
-        judged = {name: judgement_of(item) for name, item in self._store.iter_ratings()}
+        judged = clip_source.judgements(self._store)
         rows: dict[str, Row] = {}
-        for position, entry in enumerate(self._store.iter_history()):
+        derived = ByParams[Derived](self._derived_of, (None, ()))
+        files, root = self._files, self.folder.root
+        for position, entry in enumerate(clip_source.entries(self._store)):
             self._positions = position + 1
-            if (name := name_of_entry(entry, self.folder.root)) is not None:
-                rows[name] = self._row(name, entry, judged.get(name), None, position)
+            if (name := name_of_entry(entry, root)) is not None:
+                rows[name] = self._row_of(name, entry, derived(entry.params), judged.get(name), None, position, files.get(name))
         for name in (*judged, *self._files):
             if name not in rows:
-                rows[name] = self._row(name, None, judged.get(name), None, -1)
+                rows[name] = self._row_of(name, None, (None, ()), judged.get(name), None, -1, files.get(name))
         for name in rows:
             if name not in self._files:
                 self._orphans.setdefault(name.rpartition("/")[2], set()).add(name)
@@ -213,39 +220,59 @@ class ClipIndex:
             self._refresh(other)  # hides or shows the name that this file stands for, or stood for
 
     def _row(self, name: str, entry: Mapping[str, Any] | None, judged: Judgement | None, alias: str | None, position: int) -> Row:
-        file = self._files.get(name)
-        row = Row(name, file=file, alias=alias, position=position, text=name.lower())
-        if entry is not None:
-            row.found = True
-            row.made, row.score = number_or_none(entry.get("timestamp")), number_or_none(entry.get("score"))
-            row.combo, row.facets = self._derived(entry)
-            prompt = entry.get("prompt")
-            if isinstance(prompt, str):
-                row.text = f"{name}\n{prompt}".lower()
-        if judged is not None:
-            row.rated = True
-            row.manual, row.rated_at, row.marked, row.reference = judged.overall, judged.rated_at, judged.banned, judged.reference
-            if judged.defects:
-                row.facets += judged.defects
-        row.present = file is not None or ((row.found or row.rated) and name not in self._adopted)
-        return row
+        derived = (None, ()) if entry is None else (combo_of(entry), facets_of(entry.get("params")))
+        return self._row_of(name, entry, derived, judged, alias, position, self._files.get(name))
 
-    def _derived(self, entry: Mapping[str, Any]) -> tuple[str | None, tuple[tuple[str, Any], ...]]:
-        """Combo key and facets of an entry; entries with the same params share them."""
-        params = entry.get("params")
-        if not isinstance(params, Mapping):
-            return None, ()
-        values = tuple(map(params.get, ("sampler", "scheduler", "fps", "cfg_scale", "cfg", "steps", "width", "height")))
-        key = values, tuple(map(type, values))  # 1, 1.0 and True are equal, and not the same
-        try:
-            known = self._params.get(key)
-        except TypeError:  # a list where a number should be
-            return combo_of(entry), facets_of(params)
-        if known is None:
-            if len(self._params) >= PARAMS_KEPT:
-                self._params.clear()
-            known = self._params[key] = combo_of(entry), facets_of(params)
-        return known
+    def _row_of(
+        self,
+        name: str,
+        entry: Shown | Mapping[str, Any] | None,
+        derived: Derived,
+        judged: Judgement | None,
+        alias: str | None,
+        position: int,
+        file: ClipFile | None,
+    ) -> Row:
+        """``derived``: combo key and facets of the entry."""
+        combo, facets = derived
+        overall = rated_at = made = score = None
+        marked = reference = False
+        text = name
+        if entry is not None:
+            made, score, prompt = entry.get("timestamp"), entry.get("score"), entry.get("prompt")
+            made, score = number_or_none(made), number_or_none(score)
+            if isinstance(prompt, str):
+                text = f"{name}\n{prompt}"
+        if judged is not None:
+            overall, rated_at, marked, reference, defects = judged
+            if defects:
+                facets += defects
+        found, rated = entry is not None, judged is not None
+        present = file is not None or ((found or rated) and name not in self._adopted)
+        return Row(
+            name,
+            file,
+            present,
+            found,
+            alias,
+            position,
+            made,
+            score,
+            overall,
+            rated,
+            marked,
+            reference,
+            combo,
+            text.lower(),
+            rated_at,
+            facets,
+        )
+
+    @staticmethod
+    def _derived_of(params: Params) -> Derived:
+        """Combo key and facets of an entry's params."""
+        given = {key: value for key in PARAM_NAMES if (value := getattr(params, key)) is not UNSET}
+        return combo_of({"params": given}), facets_of(given)
 
     # ------------------------------------------------------------ questions
     @property

@@ -7,12 +7,13 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from eva_state.clip_rows import Row
+from eva_state.clip_source import Shown
 
 if TYPE_CHECKING:
     from eva_state.store import StateStore
 
 
-def name_of_entry(entry: Mapping[str, Any], video_dir: Path) -> str | None:
+def name_of_entry(entry: Shown | Mapping[str, Any], video_dir: Path) -> str | None:
     """The clip name of a history entry. Old entries hold an absolute path under ``video`` or ``video_path``.
 
     A path below ``video_dir`` gives the part below it; any other absolute path its file name.

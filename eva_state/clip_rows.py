@@ -9,9 +9,11 @@ import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 from itertools import compress, islice
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from eva_state.keys import ANY, combo_key, parse_combo_key
 from eva_state.video_folder import ClipFile
@@ -155,8 +157,7 @@ class Order:
         return out
 
 
-@dataclass(slots=True)
-class Row:
+class Row(msgspec.Struct, gc=False):  # the collector need not walk rows: nothing they hold refers back
     """One clip as the index holds it. Times are unix seconds; ``score`` is in [0,1]; ``manual`` is 1..10."""
 
     name: str
@@ -194,8 +195,7 @@ def number_or_none(value: Any) -> float | None:
     return number if number - number == 0 else None
 
 
-@dataclass(slots=True)
-class Judgement:
+class Judgement(NamedTuple):
     """What the index keeps of a rating."""
 
     overall: float | None  # 1..10
@@ -210,15 +210,19 @@ def judgement_of(item: Mapping[str, Any] | None) -> Judgement | None:
     rating = item.get("rating") if item is not None else None
     if item is None or not isinstance(rating, Mapping):
         return None
-    found = rating.get("defects")
-    words = dict.fromkeys(word for word in found if isinstance(word, str)) if isinstance(found, list) else ()
     return Judgement(
         number_or_none(rating.get("overall_quality")),
         number_or_none(item.get("timestamp")),
         rating.get("banned") is True,
         rating.get("is_reference") is True,
-        tuple(("defect", word) for word in words),
+        defects_of(rating.get("defects")),
     )
+
+
+def defects_of(found: Any) -> tuple[tuple[str, str], ...]:
+    """``(("defect", word), ...)`` of a rating's ``defects``."""
+    words = dict.fromkeys(word for word in found if isinstance(word, str)) if isinstance(found, list) else ()
+    return tuple(("defect", word) for word in words)
 
 
 def combo_of(entry: Mapping[str, Any] | None) -> str | None:
@@ -270,6 +274,12 @@ def facets_of_pattern(pattern: str) -> list[tuple[str, Any]]:
 def day_of(moment: float) -> str:
     """The local calendar day of a unix time."""
     try:
-        return time.strftime("%Y-%m-%d", time.localtime(moment))
+        return _day_of_quarter(int(moment // 900))
     except (OverflowError, ValueError, OSError):
         return ""
+
+
+@lru_cache(maxsize=4096)
+def _day_of_quarter(quarter: int) -> str:
+    # Every time zone's day begins at a full quarter of an hour of unix time.
+    return time.strftime("%Y-%m-%d", time.localtime(quarter * 900))

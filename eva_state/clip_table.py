@@ -126,15 +126,27 @@ class RowTable:
         by_facets: dict[tuple[Any, ...], list[int]] = {}
         combos: dict[str, list[int]] = {}
         buckets: dict[tuple[str, int], list[int]] = {}
+        flags: dict[str, list[int]] = {name: [] for name in FLAGS}
+        present, exists, rated, marked, reference, combo = (flags[name].append for name in FLAGS)
         for number, row in enumerate(rows):
             if row.facets:
                 by_facets.setdefault(row.facets, []).append(number)
             if row.combo is not None:
                 combos.setdefault(row.combo, []).append(number)
+                combo(number)
             for bucket in _buckets_of(row):
                 buckets.setdefault(bucket, []).append(number)
+            if row.present:
+                present(number)
+            if row.file is not None:
+                exists(number)
             if row.rated:
+                rated(number)
                 self._count_rating(row, +1)
+                if row.marked:
+                    marked(number)
+                if row.reference:
+                    reference(number)
         facets: dict[tuple[str, Any], list[int]] = {}
         for shared, numbers in by_facets.items():
             for facet in shared:
@@ -142,16 +154,8 @@ class RowTable:
         self._combos = {key: Bits.of(numbers) for key, numbers in combos.items()}
         self._buckets = {key: Bits.of(numbers) for key, numbers in buckets.items()}
         self._facets = {key: Bits.of(numbers) for key, numbers in facets.items()}
-        holds: dict[str, Callable[[Row], bool]] = {
-            "present": lambda row: row.present,
-            "exists": lambda row: row.file is not None,
-            "rated": lambda row: row.rated,
-            "marked": lambda row: row.marked,
-            "reference": lambda row: row.reference,
-            "combo": lambda row: row.combo is not None,
-        }
-        for flag, test in holds.items():
-            self.sets[flag] = Bits.of([number for number, row in enumerate(rows) if test(row)])
+        for flag, numbers in flags.items():
+            self.sets[flag] = Bits.of(numbers)
         self._text_log = list(range(len(rows)))
 
     def _count_rating(self, row: Row, step: int) -> None:
@@ -313,5 +317,9 @@ def _bucket(value: float, scale: float) -> int:
 
 
 def _buckets_of(row: Row) -> list[tuple[str, int]]:
-    values = (("score", row.score), ("manual", row.manual))
-    return [(kind, _bucket(value, _BUCKETS[kind])) for kind, value in values if value is not None]
+    out = []
+    if row.score is not None:
+        out.append(("score", _bucket(row.score, _BUCKETS["score"])))
+    if row.manual is not None:
+        out.append(("manual", _bucket(row.manual, _BUCKETS["manual"])))
+    return out

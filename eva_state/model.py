@@ -17,6 +17,8 @@ from sys import intern
 from typing import Any
 
 from eva_state import keys
+from eva_state.agent_requests import RequestLog
+from eva_state.heads import Head
 from eva_state.records import Item, Record
 from eva_state.registers import (
     ORDER,
@@ -35,8 +37,8 @@ from eva_state.registers import (
 )
 
 log = logging.getLogger(__name__)
-ACTIONS = frozenset({"rating", "ban", "unban", "compare", "undo"})
-UNDOABLE = frozenset({"rating", "ban", "unban", "compare"})
+ACTIONS = frozenset({"rating", "ban", "unban", "compare", "undo", "repeat"})
+UNDOABLE = frozenset({"rating", "ban", "unban", "compare", "repeat"})
 
 
 class Model:
@@ -54,6 +56,8 @@ class Model:
         self.pulls = 0  # clips in `combos`
         self.banned: dict[str, Record] = {}
         self.compares: dict[str, Record] = {}
+        self.repeats: dict[str, Record] = {}
+        self.requests = RequestLog()
         self.submitted: dict[str, Record] = {}
         self.finished: set[str] = set()  # prompt ids with a generated or failed record
         self.failed: dict[str, Record] = {}
@@ -61,6 +65,7 @@ class Model:
         self.bans_made: list[Record] = []  # bans and unbans, sorted by order
         self.space: Record | None = None
         self.dirty: dict[tuple[str, str], None] = {}  # (what, key) changed since the publisher last looked, in order
+        self.base: dict[str, int] = {}  # writer -> newest record that `dirty`, before anybody took from it, leaves out
         self._undone: set[str] = set()
         self._undo_of: dict[str, Record] = {}
         self._ban_log: dict[str, Log] = {}
@@ -69,8 +74,8 @@ class Model:
         self._best_stale = False
 
     # ------------------------------------------------------------ applying
-    def apply(self, record: Record, data: dict[str, Any] | None = None) -> Effect | None:
-        """Applies one record (``data``: its data if parsed already); None when it was applied before."""
+    def apply(self, record: Record, data: dict[str, Any] | Head | None = None) -> Effect | None:
+        """Applies one record (``data``: its data if wholly parsed already); None when it was applied before."""
         if record.lc > self.lc:
             self.lc = record.lc
         if record.seq > self.applied.get(record.w, 0):
@@ -83,16 +88,13 @@ class Model:
         if record.id in self._undone and record.type in UNDOABLE:
             record.undone = True
         if record.type in ACTIONS:
-            if self.actions and self.actions[-1].order > record.order:
-                insort(self.actions, record, key=ORDER)
-            else:
-                self.actions.append(record)
+            self.note_action(record)
         handler = _HANDLERS.get(record.type)
         if handler is None:
             log.warning("record %r is of an unknown type: kept, without effect (written by a newer version?)", record)
             return Effect(record.type)
         try:
-            return handler(self, record, record.data if data is None else data)
+            return handler(self, record, data if isinstance(data, dict) else record.data)
         except (KeyError, TypeError, AttributeError) as error:
             # Its checksum is right, so some program wrote it like this: keep it, say so, go on.
             log.warning("record %r is malformed and has no effect: %r", record, error)
@@ -101,6 +103,12 @@ class Model:
     def apply_all(self, batch: Iterable[Item]) -> None:
         for record, data in batch:
             self.apply(record, data)
+
+    def note_action(self, record: Record) -> None:
+        if self.actions and self.actions[-1].order > record.order:
+            insort(self.actions, record, key=ORDER)
+        else:
+            self.actions.append(record)
 
     def _clip(self, name: str) -> Clip:
         clip = self.clips.get(name)
@@ -131,6 +139,19 @@ class Model:
             self.compares[record.id] = record
         return Effect("compare", data["left"])
 
+    def _on_repeat(self, record: Record, data: dict[str, Any]) -> Effect:
+        if not record.undone:
+            self.repeats[record.id] = record
+        return Effect("repeat", data["name"])
+
+    def _on_request(self, record: Record, data: dict[str, Any]) -> Effect:
+        self.requests.ask(record)
+        return Effect("request")
+
+    def _on_answer(self, record: Record, data: dict[str, Any]) -> Effect:
+        self.requests.answer(record, data["request"])
+        return Effect("answer")
+
     def _on_undo(self, record: Record, data: dict[str, Any]) -> Effect:
         target_id = data["target"]
         self._undone.add(target_id)
@@ -143,11 +164,11 @@ class Model:
         target.undone = True
         undone = target.data
         name, key = undone.get("name", undone.get("left")), undone.get("key")
-        if target.type == "compare":
-            self.compares.pop(target_id, None)
+        self.compares.pop(target_id, None)
+        self.repeats.pop(target_id, None)
         if key is not None:
             self._refresh_ban(key)
-        if target.type != "compare" and name is not None:
+        if target.type not in ("compare", "repeat") and name is not None:
             self._refresh_rating(self._clip(name))
         return Effect("undo", name, key)
 
@@ -221,7 +242,7 @@ class Model:
             self.human_sum += clip.human
             self.human_count += 1
         self.dirty["rating", clip.name] = None
-        self._refresh_reward(clip)
+        self.settle(clip)
 
     def _refresh_entry(self, clip: Clip, record: Record, data: dict[str, Any]) -> None:
         holds, entry = newest(clip.entry_log), None
@@ -241,7 +262,7 @@ class Model:
             clip.ts = float(stamp) if isinstance(stamp, (int, float)) and not isinstance(stamp, bool) else holds.ts
             clip.combo = combo_of(entry)
         self.dirty["entry", clip.name] = None
-        self._refresh_reward(clip)
+        self.settle(clip)
 
     def _leave_combo(self, clip: Clip) -> None:
         clips = self.combos.get(clip.combo) if clip.combo is not None else None
@@ -251,7 +272,8 @@ class Model:
                 del self.combos[clip.combo]  # type: ignore[arg-type]
             self.dirty["combo", clip.combo or ""] = None
 
-    def _refresh_reward(self, clip: Clip) -> None:
+    def settle(self, clip: Clip) -> None:
+        """Brings best and statistics in line with the clip's reward."""
         reward = clip.reward
         if self._best is not None and self._best[1] == clip.name:
             self._best_stale = True
@@ -264,6 +286,28 @@ class Model:
             self.pulls += clip.name not in clips
             clips[clip.name] = clip
             self.dirty["combo", clip.combo] = None
+
+    def settle_all(self, found: Iterable[Clip]) -> None:
+        """:meth:`settle` for clips whose rewards are known for the first time; some may occur twice."""
+        combos = self.combos
+        best, pulls = self._best or (-1.0, ""), self.pulls
+        for clip in found:
+            if clip.entry is None:
+                continue
+            reward = clip.auto if clip.human is None else clip.human
+            if reward is None:
+                continue
+            if reward >= best[0] and (reward, clip.name) > best:
+                best = (reward, clip.name)
+            if clip.combo is not None:
+                clips = combos.get(clip.combo)
+                if clips is None:
+                    clips = combos[clip.combo] = {}
+                if clip.name not in clips:
+                    clips[clip.name] = clip
+                    pulls += 1
+        self.pulls = pulls
+        self._best = best if best[1] else None
 
     # ------------------------------------------------------------ reading
     def known(self, id: str) -> str | None:
@@ -315,6 +359,9 @@ _HANDLERS = {
     "ban": Model._on_ban,
     "unban": Model._on_ban,
     "compare": Model._on_compare,
+    "repeat": Model._on_repeat,
+    "request": Model._on_request,
+    "answer": Model._on_answer,
     "undo": Model._on_undo,
     "generated": Model._on_generated,
     "failed": Model._on_failed,

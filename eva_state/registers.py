@@ -10,6 +10,8 @@ from operator import attrgetter
 from sys import intern
 from typing import Any, NamedTuple
 
+import msgspec
+
 from eva_state import keys
 from eva_state.records import Record
 
@@ -57,22 +59,19 @@ class Effect:
     key: str | None = None
 
 
-class Clip:
+class Clip(msgspec.Struct, eq=False, gc=False):
     """What is known of one clip. ``entry`` and ``rating`` are the records that hold now; rewards are in [0,1]."""
 
-    __slots__ = ("auto", "combo", "cost", "entry", "entry_log", "human", "name", "rating", "rating_log", "ts")
-
-    def __init__(self, name: str):
-        self.name = name
-        self.entry: Record | None = None
-        self.rating: Record | None = None
-        self.entry_log: Log = None
-        self.rating_log: Log = None
-        self.auto: float | None = None
-        self.human: float | None = None
-        self.cost: float | None = None
-        self.ts = 0.0
-        self.combo: str | None = None
+    name: str
+    entry: Record | None = None
+    rating: Record | None = None
+    entry_log: Log = None
+    rating_log: Log = None
+    auto: float | None = None
+    human: float | None = None
+    cost: float | None = None
+    ts: float = 0.0
+    combo: str | None = None
 
     @property
     def reward(self) -> float | None:
@@ -104,10 +103,14 @@ def combo_of(entry: dict[str, Any]) -> str | None:
     if not isinstance(params, dict):
         return None
     get = params.get
+    values = get("sampler"), get("scheduler"), get("fps"), get("cfg_scale", get("cfg")), get("steps"), get("width"), get("height")
+    return key_of(values)
+
+
+def key_of(values: tuple[Any, ...]) -> str | None:
+    """The combo key of :data:`PARAMS`' values, or None when they are not complete."""
     try:
-        return _key_of(
-            get("sampler"), get("scheduler"), get("fps"), get("cfg_scale", get("cfg")), get("steps"), get("width"), get("height")
-        )
+        return _key_of(*values)
     except (TypeError, ValueError):  # TypeError: a list where a number should be cannot be looked up
         return None
 
@@ -119,7 +122,11 @@ def _key_of(*values: Any) -> str:
 
 def human_reward(rating: dict[str, Any]) -> float | None:
     """(q-1)/9 in [0,1], or None when ``overall_quality`` is no number."""
-    quality = rating.get("overall_quality")
+    return quality_reward(rating.get("overall_quality"))
+
+
+def quality_reward(quality: Any) -> float | None:
+    """:func:`human_reward` of the ``overall_quality`` itself."""
     if isinstance(quality, bool) or not isinstance(quality, (int, float)) or not math.isfinite(quality):
         return None
     return min(1.0, max(0.0, (quality - 1) / 9))

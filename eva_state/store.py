@@ -14,16 +14,18 @@ from typing import Any
 
 from eva_env_base import StateError
 from eva_state import checks, documents, keys
+from eva_state.agent_requests import StoreRequests
 from eva_state.checks import WINNERS, Done
 from eva_state.feed import Change, Feed
 from eva_state.files import Files
 from eva_state.guard import Guard
 from eva_state.journal import SEGMENT_BYTES, Draft, Follower, Problem, Rewound, Writer
+from eva_state.loading import Loader
 from eva_state.model import UNDOABLE, Model
 from eva_state.reads import StoreReads
 from eva_state.records import Item, plain
 from eva_state.registers import Observation
-from eva_state.views import Publisher
+from eva_state.views import Publisher, published_records
 
 log = logging.getLogger(__name__)
 ROLES = ("server", "agent", "tool")  # each has its own journal and may run once at a time
@@ -32,7 +34,7 @@ POLL_SECONDS = 0.2
 REPLAY_ATTEMPTS = 5  # a disk that withdraws records does so once, at the instant it fails
 
 
-class StateStore(StoreReads):
+class StateStore(StoreReads, StoreRequests):
     """Opened with ``with`` (or :meth:`start` / :meth:`close`). Safe to use from many threads."""
 
     def __init__(
@@ -150,15 +152,16 @@ class StateStore(StoreReads):
     def _replay(self) -> None:
         """Reads every journal into a new model. Called with the lock held, or before threads run."""
         # The collector would walk the growing replica again and again, and find nothing: a quarter of the time.
+        published = published_records(self.state_dir)
         collecting = gc.isenabled()
         gc.disable()
         try:
             for _ in range(REPLAY_ATTEMPTS):
-                model, followers = Model(), self._all_followers({})
+                loader, followers = Loader(published), self._all_followers({})
                 try:
                     for follower in followers.values():
                         for batch in follower.poll():
-                            model.apply_all(batch)
+                            loader.take(batch)
                 except Rewound as error:
                     log.warning("%s while it was read; once more", error)
                     continue
@@ -170,7 +173,7 @@ class StateStore(StoreReads):
                 gc.enable()
         for follower in followers.values():
             self._collect(follower)
-        self._model, self._followers = model, followers
+        self._model, self._followers = loader.finish(), followers
 
     def _all_followers(self, known: dict[str, Follower]) -> dict[str, Follower]:
         """``known`` and a follower for every journal it lacks."""

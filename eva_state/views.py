@@ -38,13 +38,40 @@ def stamp_of(status: os.stat_result) -> Stamp:
     return (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
+def note_of(state_dir: Path) -> Path:
+    return state_dir / "journal" / "published.json"
+
+
+def read_note(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """What ``published.json`` says: the versions of each view that may be on disk, the newest last."""
+    try:
+        found = json.loads(path.read_bytes())["views"]
+        for version in (item for versions in found.values() for item in versions):
+            _ = tuple(version["stamp"]), version["applied"].items()  # of the right form, or the except clause below
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        log.warning("%s cannot be read (%s): the views are compared with the whole journal instead", path, error)
+        return {}
+    return found
+
+
+def published_records(state_dir: Path) -> dict[str, int] | None:
+    """The newest record of each writer that every published version of every view contains; None when none is published."""
+    versions = [version["applied"] for found in read_note(note_of(state_dir)).values() for version in found]
+    if not versions:
+        return None
+    writers = {writer for applied in versions for writer in applied}
+    return {writer: min(applied.get(writer, 0) for applied in versions) for writer in writers}
+
+
 class Publisher:
     """Owns the view files while it holds the publish lock."""
 
     def __init__(self, store: StateStore, files: Files, interval: float, clock: Callable[[], float]):
         self._store = store
         self._dir = store.state_dir
-        self._note_path = store.state_dir / "journal" / "published.json"
+        self._note_path = note_of(store.state_dir)
         self._files = files
         self._interval = min(interval, MAX_LAG_SECONDS / 2)
         self._clock = clock
@@ -206,16 +233,6 @@ class Publisher:
             views[view] = versions
         self._files.write_file(self._note_path, json.dumps({"views": views}).encode())
 
-    def _read_note(self) -> dict[str, list[dict[str, Any]]]:
-        try:
-            found = json.loads(self._note_path.read_bytes())["views"]
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("%s cannot be read (%s): the views are compared with the whole journal instead", self._note_path, error)
-            return {}
-        return found if isinstance(found, dict) else {}
-
     # ------------------------------------------------------------ hand edits
     def _take_in_edits(self) -> set[str]:
         """Takes in what others wrote into the views. Returns the views that are just being written by somebody."""
@@ -233,7 +250,7 @@ class Publisher:
             if stamp == self._stamps.get(view):
                 continue
             if view not in self._stamps:
-                note = self._read_note() if note is None else note
+                note = read_note(self._note_path) if note is None else note
                 known = next((item for item in note.get(view, []) if tuple(item["stamp"]) == stamp), None)
                 if known is not None:
                     self._stamps[view], self._applied[view] = stamp, known["applied"]

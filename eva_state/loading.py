@@ -1,0 +1,116 @@
+"""Replays journals into an empty model: what ``Model.apply`` does, for whole batches of the common records at once.
+
+The first record of a clip's entry or rating, which nearly all are, needs no comparison with others; rewards and
+statistics are settled once, at the end. Everything else goes through ``Model.apply``. The outcome is the same, for it
+does not depend on the order in which records are applied.
+
+Records newer than ``base`` (what the published views contain) are applied last and one by one: what they touch is what
+the views lack, and stands in ``Model.dirty``. Without ``base`` nothing is told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from sys import intern
+
+from eva_state import heads
+from eva_state.model import Model
+from eva_state.records import Item, Record
+from eva_state.registers import ORDER, Clip, key_of, quality_reward, unit
+
+
+class Loader:
+    """:meth:`take` every batch of every journal, each journal's in order, then :meth:`finish`."""
+
+    def __init__(self, base: Mapping[str, int] | None = None):
+        self.model = Model()
+        self._base = base
+        self._newer: list[Item] = []
+        self._unsettled: list[Clip] = []
+        self._rated: list[Record] = []  # to be noted among the actions
+        self._combo = heads.ByParams(lambda params: key_of(params.values), None)
+
+    def take(self, batch: list[Item]) -> None:
+        base = None if self._base is None else self._base.get(batch[0][0].w, 0)
+        if base is not None and batch[-1][0].seq > base:
+            self._newer += [item for item in batch if item[0].seq > base]
+            batch = [item for item in batch if item[0].seq <= base]
+        self._load(batch)
+
+    def _load(self, batch: list[Item]) -> None:
+        model, unsettled, rated, combo = self.model, self._unsettled, self._rated, self._combo
+        events, clips, finished, submitted, undone = model.events, model.clips, model.finished, model.submitted, model._undone
+        for record, head in batch:
+            kind = type(head)
+            if kind is heads.Generated:
+                data = head.data  # type: ignore[union-attr]
+                name = data.entry.video
+                clip = clips.get(name)
+                if record.id in events or (clip is not None and clip.entry_log is not None):
+                    model.apply(record)
+                    continue
+                events[record.id] = record
+                if data.prompt_id is not None:
+                    finished.add(data.prompt_id)
+                    submitted.pop(data.prompt_id, None)
+                if clip is None:
+                    name = intern(name)
+                    clip = clips[name] = Clip(name)
+                clip.entry = clip.entry_log = record
+                entry = data.entry
+                reward = data.reward
+                if type(reward) is float and 0.0 <= reward <= 1.0:  # unit(), written out
+                    clip.auto = reward
+                else:
+                    clip.auto = unit(entry.score) if (auto := unit(reward)) is None else auto
+                clip.cost = data.cost_minutes
+                stamp = entry.timestamp
+                clip.ts = float(stamp) if type(stamp) is float or type(stamp) is int else record.ts
+                clip.combo = combo(entry.params)
+                model.generated += 1
+                unsettled.append(clip)
+            elif kind is heads.Submitted and record.id.startswith("submitted:"):
+                prompt_id = record.id[10:]
+                if prompt_id not in finished:
+                    submitted.setdefault(prompt_id, record)
+            elif kind is heads.Rating:
+                data = head.data  # type: ignore[union-attr]
+                name, rating = data.name, data.rating
+                clip = clips.get(name)
+                if record.id in events or record.id in undone or rating is None or (clip is not None and clip.rating_log is not None):
+                    model.apply(record)
+                    continue
+                events[record.id] = record
+                rated.append(record)
+                if clip is None:
+                    name = intern(name)
+                    clip = clips[name] = Clip(name)
+                clip.rating = clip.rating_log = record
+                human = clip.human = quality_reward(rating.overall_quality)
+                model.rated += 1
+                if human is not None:
+                    model.human_sum += human
+                    model.human_count += 1
+                unsettled.append(clip)
+            else:
+                model.apply(record, head)
+                continue
+            if record.lc > model.lc:
+                model.lc = record.lc
+            if record.seq > model.applied.get(record.w, 0):
+                model.applied[record.w] = record.seq
+
+    def finish(self) -> Model:
+        """The model. Its ``dirty`` says what the records newer than ``base`` touched."""
+        model = self.model
+        model.actions = sorted([*model.actions, *self._rated], key=ORDER)
+        model.settle_all(self._unsettled)
+        self._unsettled.clear()
+        self._rated.clear()
+        model.dirty.clear()
+        model.base = dict(model.applied)
+        self._newer.sort(key=lambda item: ORDER(item[0]))
+        for record, data in self._newer:
+            model.apply(record, data)
+        self._newer.clear()
+        return model
