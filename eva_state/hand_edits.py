@@ -53,14 +53,22 @@ def take_in(store: StateStore, edited: list[Edited], files: Files) -> int:
         base_applied = item.base
         if isinstance(item.content, dict) and isinstance(mark := item.content.get(APPLIED_KEY), dict):
             base_applied = mark.get("applied", base_applied)
+        content = item.content
         if base_applied is None:
+            content = legacy.shaped(item.view, content)
+        if base_applied is None or not isinstance(content, list if item.view == BANS else dict):
             _keep_original(store, item.view, files)
         with store._lock:
             now = documents.document(store._model, item.view)
             same = base_applied == store._model.applied
         empty: Any = [] if item.view == BANS else {}
         base = empty if base_applied is None else now if same else documents.document(_model_at(store, base_applied), item.view)
-        found = Differ(store, base, now, first=base_applied is None).drafts(item.view, item.content)
+        try:
+            found = Differ(store, base, now, first=base_applied is None).drafts(item.view, content)
+        except RecursionError:
+            _keep_original(store, item.view, files)
+            store.report(store.state_dir / item.view, "is nested too deeply: nothing taken in, a copy lies in journal/legacy")
+            continue
         count = store.record_many(found)
         if count:
             log.info("%s: %d %s taken in", item.view, count, "items" if base_applied is None else "changes made by hand")
@@ -98,10 +106,21 @@ class Differ:
         self.video_dir = store.video_dir
 
     def drafts(self, view: str, content: Any) -> list[Draft]:
+        """The events that make what holds now what ``content`` says. Raises RecursionError for content nested too deeply."""
+        try:
+            return self._drafts(view, content)
+        except ValueError as error:  # text that is not valid Unicode
+            log.warning("%s: %s; the character is replaced", view, error)
+            return self._drafts(view, legacy.clean(content))
+
+    def _drafts(self, view: str, content: Any) -> list[Draft]:
         if view == BANS:
             return list(self.bans(content))
         if not isinstance(content, dict):
-            self.store.report(self.store.state_dir / view, f"holds a {type(content).__name__} instead of an object: nothing taken in")
+            self.store.report(
+                self.store.state_dir / view,
+                f"holds a {type(content).__name__} instead of an object: nothing taken in, a copy lies in journal/legacy",
+            )
             return []
         finder: Callable[[dict[str, Any]], Iterator[Draft]] = {
             RATINGS: self.ratings,
@@ -114,9 +133,13 @@ class Differ:
     # ------------------------------------------------------------ each view
     def ratings(self, content: dict[str, Any]) -> Iterator[Draft]:
         found: dict[str, Any] = {}
+        others: dict[str, list[Any]] = {}  # a clip may stand there under several paths: the newest rating holds, none is lost
         for written, value in content.items():
-            name = legacy.clip_name(written, self.video_dir) or written
-            found[name if name not in found else written] = value
+            name = legacy.clip_name(written, self.video_dir, windows=self.first) or written
+            if name in found:
+                older, value = sorted((found[name], value), key=legacy.rated_when)
+                others.setdefault(name, []).append(older)
+            found[name] = value
         for name in _in_order(found, self.base):
             value, base, now = found.get(name), self.base.get(name), self.now.get(name)
             if value in (base, now):
@@ -125,6 +148,9 @@ class Differ:
                 if now == base:  # else it was rated again meanwhile, and that stands
                     yield _draft("rating", {"name": name, "rating": None, "rated_at": self._now(), "by": BY})
                 continue
+            for older in sorted(others.get(name, ()), key=legacy.rated_when):
+                data = legacy.rating_data(name, older)
+                yield _import(RATINGS, f"extra/{name} ({_hash(older)})", older) if data is None else _draft("rating", {"by": BY, **data})
             data = legacy.rating_data(name, value)
             if data is None:
                 log.warning("%s: %r holds no rating that can be read; kept as it is", RATINGS, name)
@@ -133,7 +159,7 @@ class Differ:
                 yield _draft("rating", {"by": BY, **data})
 
     def knowledge(self, content: dict[str, Any]) -> Iterator[Draft]:
-        found, odd = legacy.history(content.get("history"), self.video_dir)
+        found, odd = legacy.history(content.get("history"), self.video_dir, windows=self.first)
         base = legacy.history(self.base.get("history"), self.video_dir)[0]
         now = legacy.history(self.now.get("history"), self.video_dir)[0]
         rated = self.store.rating
@@ -153,13 +179,15 @@ class Differ:
         best = {key: content.get(key) for key in BEST_KEYS}
         if legacy.is_number(best["best_score"]) and all(best != {key: doc.get(key) for key in BEST_KEYS} for doc in (self.base, self.now)):
             yield _import(KNOWLEDGE, "best", best)
-        for item in odd:
-            yield _import(KNOWLEDGE, "extra/history_unreadable", odd)
-            log.warning("%s: %r is no history entry; kept under history_unreadable", KNOWLEDGE, item)
-            break
+        if odd:
+            yield from self._unreadable(KNOWLEDGE, "history_unreadable", odd)
 
     def queue(self, content: dict[str, Any]) -> Iterator[Draft]:
-        found, base, now = (self._queue_items(document) for document in (content, self.base, self.now))
+        odd: list[Any] = []
+        base, now = (self._queue_items(document, []) for document in (self.base, self.now))
+        found = self._queue_items(content, odd)
+        if odd:
+            yield from self._unreadable(QUEUE, "queue_unreadable", odd)
         for name in _in_order(found, base):
             item, old, current = found.get(name), base.get(name), now.get(name)
             if item in (old, current):
@@ -174,17 +202,27 @@ class Differ:
             if changed:
                 yield _import(QUEUE, f"item/{name}", {**before, **changed})
 
-    def _queue_items(self, document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    def _unreadable(self, view: str, key: str, odd: list[Any]) -> Iterator[Draft]:
+        known = self.now.get(key) if isinstance(self.now.get(key), list) else []
+        odd = [item for item in plain(odd) if item not in known]
+        if odd:
+            log.warning("%s: %d items cannot be read, the first is %r; kept under %s", view, len(odd), odd[0], key)
+            yield _import(view, f"extra/{key}", [*known, *odd])
+
+    def _queue_items(self, document: dict[str, Any], odd: list[Any]) -> dict[str, dict[str, Any]]:
         out = {}
         for which in QUEUE_LISTS:
             items = document.get(which)
+            if not isinstance(items, (list, type(None))):
+                odd.append(items)
             for item in items if isinstance(items, list) else []:
                 if isinstance(item, str):
                     item = {"video_id": item}
-                written = (item.get("video_id") or item.get("original_path")) if isinstance(item, dict) else None
-                name = legacy.clip_name(written, self.video_dir)
+                keys = ("video_id", "original_path", *legacy.NAME_KEYS)
+                written = next((item[key] for key in keys if item.get(key)), None) if isinstance(item, dict) else None
+                name = legacy.clip_name(written, self.video_dir, windows=self.first)
                 if name is None:
-                    log.warning("%s: %r names no clip; left out", QUEUE, item)
+                    odd.append(item)
                 else:
                     out[name] = {**item, "video_id": name, "list": which}
         return out
@@ -203,22 +241,32 @@ class Differ:
             stat, old = current or {"N": 0, "S": 0.0, "scores": []}, imported.get(key) or {"N": 0, "S": 0.0, "scores": []}
             count, total = (value["N"], value["S"]) if value else (0, 0.0)
             rest = {"N": count - (stat["N"] - old["N"]), "S": total - (stat["S"] - old["S"])}
+            others = {name: item for name, item in (value or {}).items() if name not in legacy.STAT_KEYS}
             if self.first and rest["N"] <= 0:
-                continue  # the history knows more than the old statistics did
+                if not others:
+                    continue  # the history knows more than the old statistics did
+                rest["N"] = 0
             if self.first:
                 rest["S"] = min(max(rest["S"], 0.0), float(rest["N"]))
             scores = list(value["scores"]) if value else []
             for score in stat["scores"]:
                 if score in scores:
                     scores.remove(score)
-            yield _import(BANDIT, f"base/{key}", {**rest, "scores": scores if len(scores) <= max(rest["N"], 0) else []})
+            yield _import(BANDIT, f"base/{key}", {**others, **rest, "scores": scores if len(scores) <= max(rest["N"], 0) else []})
         steps: Any = content.get("t")
         if legacy.is_number(steps) and steps not in (self.base.get("t"), self.now.get("t")):
             yield _import(BANDIT, "t", max(0, steps - pulls) if self.first else steps - pulls)
-        wanted, had, has = (set(legacy.banned(document)) for document in (content, self.base, self.now))
-        for key in sorted(wanted - had - has):
-            yield _draft("ban", {"key": key, "reason": "stood in bandit_state.json" if self.first else BY, "by": BY})
-        for key in sorted((had & has) - wanted):
+        wanted, had, has = (legacy.banned(document) for document in (content, self.base, self.now))
+        for key in sorted(wanted.keys() - had.keys() - has.keys()):
+            reason = wanted[key] or ("stood in bandit_state.json" if self.first else BY)
+            yield _draft("ban", {"key": key, "reason": reason, "by": BY})
+        if bans := [item for item in legacy.unreadable_bans(content) if item not in legacy.unreadable_bans(self.now)]:
+            yield from self._unreadable(BANDIT, "banned_unreadable", bans)
+        combos, known = legacy.unreadable_combos(content), self.now.get("combos_unreadable")
+        if combos and plain(combos) != known:
+            log.warning("%s: %d combos cannot be read; kept under combos_unreadable: %s", BANDIT, len(combos), ", ".join(combos))
+            yield _import(BANDIT, "extra/combos_unreadable", {**(known if isinstance(known, dict) else {}), **combos})
+        for key in sorted((had.keys() & has.keys()) - wanted.keys()):
             yield _draft("unban", {"key": key, "reason": BY, "by": BY})
 
     def bans(self, content: Any) -> Iterator[Draft]:
@@ -226,7 +274,7 @@ class Differ:
         for item in legacy.ban_records(content):
             text = dump(plain(item))
             if text not in base and text not in now:
-                yield _import(BANS, f"record/{hashlib.sha256(text).hexdigest()[:16]}", item)
+                yield _import(BANS, f"record/{_hash(item)}", item)
 
     def extras(self, view: str, content: dict[str, Any]) -> Iterator[Draft]:
         known = DERIVED[view] | {APPLIED_KEY}
@@ -255,8 +303,15 @@ def _split(item: dict[str, Any] | None) -> tuple[dict[str, Any] | None, Any, Any
     """An entry, its rating and when it was rated."""
     if item is None:
         return None, None, None
+    rating = legacy.rating(item.get("manual_rating"))
+    if rating is None and item.get("manual_rating") is not None:
+        return item, None, None  # it tells no number: it stays where it is, as an unknown key would
     entry = {key: value for key, value in item.items() if key not in ("manual_rating", "manual_rated_at")}
-    return entry, legacy.rating(item.get("manual_rating")), item.get("manual_rated_at")
+    return entry, rating, item.get("manual_rated_at")
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(dump(plain(value))).hexdigest()[:16]
 
 
 def _draft(kind: str, data: dict[str, Any]) -> Draft:

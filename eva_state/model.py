@@ -196,6 +196,10 @@ class Model:
             self.space = record
         return Effect("space")
 
+    def _on_lost(self, record: Record, data: dict[str, Any]) -> Effect:
+        """Stands for a record that was lost (see ``compact``)."""
+        return Effect("lost")
+
     def _on_import(self, record: Record, data: dict[str, Any]) -> Effect:
         view, (kind, _, name) = data["view"], data["key"].partition("/")
         if kind == "history":
@@ -339,7 +343,8 @@ class Model:
         count = base.get("N", 0) + len(clips)
         if count <= 0:
             return None
-        return {"N": count, "S": math.fsum([base.get("S", 0.0), *rewards]), "scores": [*base.get("scores", ()), *rewards]}
+        found = {"N": count, "S": math.fsum([base.get("S", 0.0), *rewards]), "scores": [*base.get("scores", ()), *rewards]}
+        return {**base, **found}  # what else a file said of the combo is kept
 
     def best(self) -> tuple[float, str] | None:
         """(reward, clip) of the best clip."""
@@ -366,5 +371,6 @@ _HANDLERS = {
     "generated": Model._on_generated,
     "failed": Model._on_failed,
     "space": Model._on_space,
+    "lost": Model._on_lost,
     "import": Model._on_import,
 }

@@ -5,15 +5,25 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from eva_state import documents, keys
 from eva_state.feed import Feed
 from eva_state.model import Model
 from eva_state.records import Record
-from eva_state.registers import Observation, entry_in
+from eva_state.registers import Observation, entry_in, unit
 
 _PARSE_AT_ONCE = 2000  # texts parsed in one call
+
+
+class ClipFacts(NamedTuple):
+    """What is known of one clip: its history entry as generated, its item of manual_ratings.json, reward in [0,1], GPU minutes."""
+
+    name: str
+    entry: dict[str, Any] | None
+    rating: dict[str, Any] | None
+    auto: float | None
+    cost_minutes: float | None
 
 
 class StoreReads:
@@ -59,6 +69,16 @@ class StoreReads:
             texts = b",".join(record.raw for record in found[start : start + _PARSE_AT_ONCE])
             for data in json.loads(b"[%s]" % texts):
                 yield entry_in(data) or {}
+
+    def iter_clips(self) -> Iterator[ClipFacts]:
+        """Every clip that has a history entry or a rating, in the order they became known."""
+        with self._lock:
+            clips = self._model.clips.values()
+            found = [(clip.name, clip.entry, clip.rating) for clip in clips if clip.entry is not None or clip.rating is not None]
+        for name, entry, rating in found:
+            data = {} if entry is None else entry.data
+            item = None if rating is None else documents.rating_item(rating)
+            yield ClipFacts(name, entry_in(data) if data else None, item, unit(data.get("reward")), data.get("cost_minutes"))
 
     def bans(self) -> dict[str, dict[str, Any]]:
         """Banned keys and patterns: ``{key: {"reason", "by", "ts", "event_id", "name"?}}``."""
@@ -142,6 +162,13 @@ class StoreReads:
             end = len(self._model.actions) - offset
             found = self._model.actions[max(0, end - limit) : max(0, end)]
         return [action_item(record) for record in reversed(found)]
+
+    def iter_actions(self) -> Iterator[dict[str, Any]]:
+        """:meth:`actions` one by one, oldest first; ``undone_by`` is the id of the undo, where there is one."""
+        with self._lock:
+            found = [(record, self._model.undo_of(record.id)) for record in self._model.actions]
+        for record, undo in found:
+            yield {**action_item(record), "undone_by": None if undo is None else undo.id}
 
 
 def action_item(record: Record) -> dict[str, Any]:
