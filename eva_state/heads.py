@@ -125,6 +125,21 @@ class Import(Head, gc=False, tag="import"):
     kind = "import"
 
 
+class Request(Head, gc=False, tag="request"):
+    data: Data
+    kind = "request"
+
+
+class Answer(Head, gc=False, tag="answer"):
+    data: Data
+    kind = "answer"
+
+
+class Repeat(Head, gc=False, tag="repeat"):
+    data: Data
+    kind = "repeat"
+
+
 _PARAMS = msgspec.json.Decoder(Params).decode
 _TEXTS_KEPT = 20_000  # a search space has fewer distinct params; where each clip has its own, keeping them would not help
 T = TypeVar("T")
@@ -153,7 +168,8 @@ class ByParams(Generic[T]):
         return found
 
 
-_DECODE = msgspec.json.Decoder(list[Generated | Rating | Submitted | Ban | Unban | Compare | Undo | Failed | Space | Import]).decode
+AnyHead = Generated | Rating | Submitted | Ban | Unban | Compare | Undo | Failed | Space | Import | Request | Answer | Repeat
+_DECODE = msgspec.json.Decoder(list[AnyHead]).decode
 
 
 def read_heads(lines: list[bytes]) -> Sequence[Head] | None:
