@@ -17,16 +17,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eva_env_base import ClipError, ComfyError, ComfyUnavailable, EvaError, PromptFailed, StateError, UsageError
+from eva_env_base import ClipError, ComfyError, ComfyUnavailable, PromptFailed, StateError, UsageError
 from eva_p1.agent_budget import Tickets
 from eva_p1.agent_choice import Chooser, PromptSource
 from eva_p1.agent_hooks import HookChain
 from eva_p1.agent_ledger import Ledger
 from eva_p1.agent_live import STATUS_NAME, Board, LiveWriter
-from eva_p1.agent_results import as_analysis, build_entry, failure_kind, name_of_clip, take_clip_patiently
+from eva_p1.agent_results import as_analysis, build_entry, failure_kind, take_clip_patiently
 from eva_p1.agent_scoring import ScoringPool
 from eva_p1.agent_servers import Servers, server_name
-from eva_p1.agent_types import AgentOptions, Analysis, FailedTry, Job, Params, ScoredClip
+from eva_p1.agent_service import LaneService
+from eva_p1.agent_types import AgentOptions, Analysis, Job, Params, ScoredClip
 from eva_p1.lanes import Lane
 from eva_state.keys import combo_key
 from eva_state.live import write_live
@@ -36,7 +37,7 @@ log = logging.getLogger("eva.agent")
 POLL = 0.1  # how often the main thread looks whether the run is over
 
 
-class EnhancedVideoAgentV4:
+class EnhancedVideoAgentV4(LaneService):
     """Makes clips on one or more ComfyUI servers and learns which parameters make good ones.
 
     clients       one ``ComfyClient`` a server
@@ -206,96 +207,6 @@ class EnhancedVideoAgentV4:
         """Measures a clip. Raises :class:`ClipError` for one that cannot be measured: such a clip is never scored 0."""
         return as_analysis(self.analyzer.analyze(path), path)
 
-    # ------------------------------------------------------------ for lanes (lanes.LaneOwner)
-    def prepare(self, client: Any) -> None:
-        profile, notes = self._servers.connect(client)
-        self.board.set_simulator(profile.simulator)
-        if profile.simulator:
-            self.say(f"{server_name(client)} is the SIMULATOR: clips are drawn")
-        for note in notes:
-            self.say(note, logging.WARNING)
-        self.ledger.set_space(self._servers.space)
-
-    def next_job(self, api: str) -> Job | None:
-        if not self.tickets.take():
-            return None
-        try:
-            with self.ledger.lock:
-                self._drain()
-                job = self._chooser.choose(self, api)
-                self.ledger.submitted(job)
-        except UsageError as error:  # nothing is left to try: what is under way still ends
-            self.tickets.give_back()
-            self.tickets.close()
-            self._error = self._error or error
-            self.say(str(error), logging.ERROR)
-            return None
-        job.ticket = True
-        return job
-
-    def adopt(self, job: Job) -> bool:
-        job.ticket = self.tickets.take()
-        if job.ticket:
-            self.ledger.mark_in_flight(job.params)
-        return job.ticket
-
-    def renamed(self, job: Job, prompt_id: str) -> None:
-        """The server chose an id of its own (those before September 2025 do): the journal must know the prompt by it."""
-        self.ledger.renamed(job, prompt_id)
-
-    def graph_for(self, job: Job) -> dict[str, Any]:
-        return self._servers.graph_for(job)
-
-    def take_result(self, lane: Lane, job: Job, finished: Any) -> None:
-        assert self._pool is not None
-        self.ledger.claim(job, name_of_clip(finished))  # in the order in which prompts ended: scoring may overtake
-        self._pool.submit(lambda: self._score_task(lane, job, finished))
-
-    def record_failure(self, job: Job, kind: str, reason: str, run_seconds: float = 0.0) -> None:
-        minutes = run_seconds / 60.0
-        try:
-            self.ledger.failed(job, kind, reason, minutes)
-        except StateError as error:
-            self._fatal(error)
-            return
-        tries = self._settle(job)
-        if job.ticket:
-            last = {"combo_key": job.combo_key, "kind": kind, "reason": reason}
-            self.board.finished(tries=tries, scored=False, run_minutes=minutes, last=last)
-        log.warning("failed (%s): %s: %s", kind, job.combo_key, reason)
-        self.hooks.on_failed(self, FailedTry(job, kind, reason, minutes, tries))
-
-    def withdraw(self, job: Job, reason: str) -> None:
-        """A prompt left its server's queue before it started: nothing was paid, its place in the run is free again."""
-        self.ledger.failed(job, "withdrawn", reason, 0.0)
-        if job.ticket:
-            self.tickets.give_back()
-        log.info("withdrawn: %s: %s", job.combo_key, reason)
-
-    def say(self, text: str, level: int = logging.INFO) -> None:
-        log.log(level, text)
-        self.board.message(text)
-        self.hooks.on_message(text)
-
-    def lane_failed(self, lane: Lane, error: EvaError) -> None:
-        if isinstance(error, StateError) or all(other.failed for other in self._lanes):
-            self._fatal(error)
-        else:
-            self.say(f"{lane.api} is not used any more: {error}", logging.ERROR)
-
-    def lane_crashed(self, lane: Lane, error: BaseException) -> None:
-        self._fatal(error)
-
-    def lane_rests(self, lane: Lane, reason: str) -> None:
-        limit = self.options.max_failures
-        if not all(other.resting for other in self._lanes):
-            self.say(f"{lane.api} rests after {limit} failures in a row, the last: {reason}", logging.WARNING)
-            return
-        where = lane.api if len(self._lanes) == 1 else "every server"
-        self._fatal(
-            EvaError(f"{limit} tries in a row failed on {where}, the last: {reason} (try --doctor; --max-failures sets the limit)"),
-        )
-
     # ------------------------------------------------------------ scoring
     def _score_task(self, lane: Lane, job: Job, finished: Any) -> None:
         kind: str | None = None
@@ -339,9 +250,6 @@ class EnhancedVideoAgentV4:
         return result
 
     # ------------------------------------------------------------ inside
-    def _settle(self, job: Job) -> int:
-        return self.tickets.settle() if job.ticket else self.tickets.settled
-
     def _warm_start(self) -> None:
         count = self.ledger.warm_start()
         if count:
@@ -375,11 +283,6 @@ class EnhancedVideoAgentV4:
             states = self.board.server_states()
             best = next((state for state in ("running", "waiting_for_server") if state in states), "starting")
             self.board.set_state(best)
-
-    def _fatal(self, error: BaseException) -> None:
-        """The run cannot go on; the first reason is the one that is reported."""
-        self._error = self._error or error
-        self.stop(str(error))
 
     def _wind_down(self, live: LiveWriter | None) -> None:
         """Ends lanes and pool, writes the views and the last live status."""

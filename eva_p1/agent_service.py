@@ -1,0 +1,142 @@
+"""What a server's lane asks of the agent (``lanes.LaneOwner``): jobs to do, and a place for their results and troubles."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from eva_env_base import EvaError, StateError, UsageError
+from eva_p1.agent_budget import Tickets
+from eva_p1.agent_choice import Chooser
+from eva_p1.agent_hooks import HookChain
+from eva_p1.agent_ledger import Ledger
+from eva_p1.agent_live import Board
+from eva_p1.agent_results import name_of_clip
+from eva_p1.agent_scoring import ScoringPool
+from eva_p1.agent_servers import Servers, server_name
+from eva_p1.agent_types import AgentOptions, FailedTry, Job
+from eva_p1.lanes import Lane
+
+log = logging.getLogger("eva.agent")
+
+
+class LaneService:
+    """The agent as its lanes see it. Part of ``EnhancedVideoAgentV4``, which makes the attributes."""
+
+    options: AgentOptions
+    board: Board
+    tickets: Tickets
+    stopping: threading.Event
+    hooks: HookChain
+    ledger: Ledger
+    _servers: Servers
+    _chooser: Chooser
+    _lanes: list[Lane]
+    _pool: ScoringPool | None
+    _error: BaseException | None
+    stop: Callable[..., None]
+    is_banned: Callable[[str], bool]
+    recent_rewards: Callable[[str], list[float]]
+    ban: Callable[..., bool]
+    _drain: Callable[[], None]
+    _score_task: Callable[[Lane, Job, Any], None]
+
+    def prepare(self, client: Any) -> None:
+        profile, notes = self._servers.connect(client)
+        self.board.set_simulator(profile.simulator)
+        if profile.simulator:
+            self.say(f"{server_name(client)} is the SIMULATOR: clips are drawn")
+        for note in notes:
+            self.say(note, logging.WARNING)
+        self.ledger.set_space(self._servers.space)
+
+    def next_job(self, api: str) -> Job | None:
+        if not self.tickets.take():
+            return None
+        try:
+            with self.ledger.lock:
+                self._drain()
+                job = self._chooser.choose(self, api)
+                self.ledger.submitted(job)
+        except UsageError as error:  # nothing is left to try: what is under way still ends
+            self.tickets.give_back()
+            self.tickets.close()
+            self._error = self._error or error
+            self.say(str(error), logging.ERROR)
+            return None
+        job.ticket = True
+        return job
+
+    def adopt(self, job: Job) -> bool:
+        job.ticket = self.tickets.take()
+        if job.ticket:
+            self.ledger.mark_in_flight(job.params)
+        return job.ticket
+
+    def renamed(self, job: Job, prompt_id: str) -> None:
+        """The server chose an id of its own (those before September 2025 do): the journal must know the prompt by it."""
+        self.ledger.renamed(job, prompt_id)
+
+    def graph_for(self, job: Job) -> dict[str, Any]:
+        return self._servers.graph_for(job)
+
+    def take_result(self, lane: Lane, job: Job, finished: Any) -> None:
+        assert self._pool is not None
+        self.ledger.claim(job, name_of_clip(finished))  # in the order in which prompts ended: scoring may overtake
+        self._pool.submit(lambda: self._score_task(lane, job, finished))
+
+    def record_failure(self, job: Job, kind: str, reason: str, run_seconds: float = 0.0) -> None:
+        minutes = run_seconds / 60.0
+        try:
+            self.ledger.failed(job, kind, reason, minutes)
+        except StateError as error:
+            self._fatal(error)
+            return
+        tries = self._settle(job)
+        if job.ticket:
+            last = {"combo_key": job.combo_key, "kind": kind, "reason": reason}
+            self.board.finished(tries=tries, scored=False, run_minutes=minutes, last=last)
+        log.warning("failed (%s): %s: %s", kind, job.combo_key, reason)
+        self.hooks.on_failed(self, FailedTry(job, kind, reason, minutes, tries))
+
+    def withdraw(self, job: Job, reason: str) -> None:
+        """A prompt left its server's queue before it started: nothing was paid, its place in the run is free again."""
+        self.ledger.failed(job, "withdrawn", reason, 0.0)
+        if job.ticket:
+            self.tickets.give_back()
+        log.info("withdrawn: %s: %s", job.combo_key, reason)
+
+    def say(self, text: str, level: int = logging.INFO) -> None:
+        log.log(level, text)
+        self.board.message(text)
+        self.hooks.on_message(text)
+
+    def lane_failed(self, lane: Lane, error: EvaError) -> None:
+        if isinstance(error, StateError) or all(other.failed for other in self._lanes):
+            self._fatal(error)
+        else:
+            self.say(f"{lane.api} is not used any more: {error}", logging.ERROR)
+
+    def lane_crashed(self, lane: Lane, error: BaseException) -> None:
+        self._fatal(error)
+
+    def lane_rests(self, lane: Lane, reason: str) -> None:
+        limit = self.options.max_failures
+        if not all(other.resting for other in self._lanes):
+            self.say(f"{lane.api} rests after {limit} failures in a row, the last: {reason}", logging.WARNING)
+            return
+        where = lane.api if len(self._lanes) == 1 else "every server"
+        self._fatal(
+            EvaError(f"{limit} tries in a row failed on {where}, the last: {reason} (try --doctor; --max-failures sets the limit)"),
+        )
+
+    # ------------------------------------------------------------ inside
+    def _settle(self, job: Job) -> int:
+        return self.tickets.settle() if job.ticket else self.tickets.settled
+
+    def _fatal(self, error: BaseException) -> None:
+        """The run cannot go on; the first reason is the one that is reported."""
+        self._error = self._error or error
+        self.stop(str(error))
