@@ -18,6 +18,7 @@ from .search_space import AXES, NOMINAL_AXES, SearchSpace, params_of, point_of
 
 logger = logging.getLogger(__name__)
 MAX_GROWTH = 4.0  # the grid may hold this many times the cells of the space to keep old levels; beyond, they are dropped
+ROOM = 50_000  # cells a grid may always have: a small space costs nothing, and a narrowed one must not forget
 
 
 def _coordinate(axis: str, level: Any) -> tuple[float, ...]:
@@ -109,8 +110,9 @@ class Grid:
         return out.reshape(-1)
 
 
-def build_grid(space: SearchSpace, extra_points: Iterable[Sequence[Any]] = ()) -> Grid:
-    """The grid of ``space``, widened by the levels of ``extra_points`` (most frequent first) up to MAX_GROWTH times its size."""
+def build_grid(space: SearchSpace, extra_points: Iterable[Sequence[Any]] = (), room: int | None = None) -> Grid:
+    """The grid of ``space``, widened by the levels of ``extra_points``, most frequent first, while it has at most
+    ``room`` (ROOM) cells or MAX_GROWTH times those of the space."""
     levels = [list(getattr(space, axis)) for axis in AXES]
     wanted: dict[tuple[int, Any], int] = {}
     for point in extra_points:
@@ -120,7 +122,7 @@ def build_grid(space: SearchSpace, extra_points: Iterable[Sequence[Any]] = ()) -
     dropped = []
     for (j, value), _count in sorted(wanted.items(), key=lambda item: -item[1]):
         levels[j].append(value)
-        if math.prod(map(len, levels)) > MAX_GROWTH * space.grid_size:
+        if math.prod(map(len, levels)) > max(ROOM if room is None else room, MAX_GROWTH * space.grid_size):
             levels[j].pop()
             dropped.append(f"{AXES[j]}={value}")
     if dropped:

@@ -36,6 +36,7 @@ class Learner:
 
     def __init__(self, ledger: Ledger, pairs: Sequence[PairEvidence], space: SearchSpace, rng: np.random.Generator):
         self._ledger, self._pairs, self._rng = ledger, pairs, rng
+        self._beyond: set[str] = set()  # combos for which the grid has no room
         self.flight: list[tuple[str, int]] = []  # (key, row id) of every pull without a result, oldest first
         self._theta = prior_of_theta(Layout(6))[0]
         self._next_fit = FIRST_FIT
@@ -82,17 +83,13 @@ class Learner:
             self._cells[key] = self.grid.nearest_cell(point) if _usable(point) else None
         return self._cells[key]
 
-    def ensure_cell(self, params: Mapping[str, Any]) -> int:
-        """The cell of these params, widening the grid if need be. ValueError when it cannot be widened that far."""
+    def widen_for(self, params: Mapping[str, Any]) -> None:
+        """Makes the grid hold these params, as far as its size allows."""
         point = point_of(params)
-        if self.grid.cell(point) is None:
+        if self.grid.cell(point) is None and combo_key(params) not in self._beyond:
             self.build(self.space, [point])
-        cell = self.grid.cell(point)
-        if cell is None:
-            cell = self.grid.nearest_cell(point)
-        if cell is None:
-            raise ValueError(f"{combo_key(params)} lies outside the search space, which is too large to be widened")
-        return cell
+            if self.grid.cell(point) is None:
+                self._beyond.add(combo_key(params))
 
     # ------------------------------------------------------------ rows
     def take_off(self, key: str, cell: int) -> None:

@@ -95,17 +95,20 @@ class MultiDimensionalBandit(BanditReads):
 
     def _cells_of(self, wanted: Sequence[Mapping[str, Any]]) -> np.ndarray:
         for params in wanted:  # first all, because widening the grid renumbers its cells
-            self._ensure_cell(params)
+            self._widen_for(params)
         allowed = np.zeros(self._learner.grid.size, dtype=bool)
-        allowed[[self._learner.ensure_cell(params) for params in wanted]] = True
+        for params in wanted:
+            cell = self._learner.grid.cell_of(params)
+            if cell is None:
+                raise ValueError(f"{combo_key(params)} lies outside the search space, which is too large to be widened for it")
+            allowed[cell] = True
         return np.flatnonzero(allowed & ~self._banned)
 
-    def _ensure_cell(self, params: Mapping[str, Any]) -> int:
+    def _widen_for(self, params: Mapping[str, Any]) -> None:
         grid = self._learner.grid
-        cell = self._learner.ensure_cell(params)
+        self._learner.widen_for(params)
         if self._learner.grid is not grid:
             self._apply_bans()
-        return cell
 
     def cancel(self, params: Mapping[str, Any]) -> None:
         """Takes back one pull in flight of this combo, as if it had not been chosen. Nothing happens when there is none."""
@@ -138,7 +141,7 @@ class MultiDimensionalBandit(BanditReads):
             if clip is not None and clip.key != key:
                 raise ValueError(f"clip {video!r} was made with {clip.key}, not with {key}")
             if not self._bulk:
-                self._ensure_cell(params)
+                self._widen_for(params)
             new = clip is None
             clip = clip or self._ledger.add(Clip(key=key, video=video))
             setattr(clip, source, reward)
@@ -170,7 +173,7 @@ class MultiDimensionalBandit(BanditReads):
         with self._lock:
             self._learner.land(key)
             if not self._bulk:
-                self._ensure_cell(params)
+                self._widen_for(params)
             self._ledger.failures.append(Failure(key, str(kind), cost_minutes))
             self._stale |= self._bulk
             self._save()

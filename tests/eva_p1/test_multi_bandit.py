@@ -231,6 +231,19 @@ def test_space_can_change_and_keeps_what_was_learned(bandit):
     assert bandit.select_params()["sampler"] == "uni_pc"
 
 
+def test_results_from_far_outside_the_space_are_recorded(policy, monkeypatch):
+    monkeypatch.setattr("eva_p1.bandit_grid.ROOM", 0)
+    monkeypatch.setattr("eva_p1.bandit_grid.MAX_GROWTH", 1.0)
+    bandit = MultiDimensionalBandit(space=SPACE, seed=1, policy=policy)
+    far = {**ARMS[0], "sampler": "new"}
+    bandit.update(far, 0.9, video="far")
+    bandit.fail(far, "error")
+    assert bandit.stats()[combo_key(far)]["N"] == 1
+    assert bandit.select_params() in ARMS
+    with pytest.raises(ValueError, match="new"):
+        bandit.select_params(among=[far])
+
+
 def test_pairs_restrict_the_choice(policy):
     bandit = MultiDimensionalBandit(space={**SPACE, "pairs": [["euler", "simple"], ["heun", "karras"]]}, seed=1, policy=policy)
     assert bandit.arm_count == bandit.arms_left == 72

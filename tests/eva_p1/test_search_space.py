@@ -133,7 +133,7 @@ def test_grid_keeps_levels_of_old_observations_outside_the_space():
 
 def test_grid_growth_is_bounded_and_rare_levels_go_to_their_neighbour():
     space = SearchSpace.from_dict(SMALL)
-    grid = build_grid(space, [("euler", "simple", 17 + i, 1, 4, (832, 480)) for i in range(30)])
+    grid = build_grid(space, [("euler", "simple", 17 + i, 1, 4, (832, 480)) for i in range(30)], room=0)
     assert grid.size <= 4 * space.grid_size
     assert grid.cell(("euler", "simple", 46, 1, 4, (832, 480))) is None
     assert grid.nearest_cell(("euler", "simple", 46, 1, 4, (832, 480))) is not None
