@@ -91,6 +91,7 @@ class EnhancedVideoAgentV4(LaneService):
             check_text=check_text or (lambda _text: None),
             is_banned=self.is_banned,
             unfit=self._servers.unfit,
+            space=lambda: self._servers.space,
             options=self.options,
             clock=clock,
         )

@@ -1,4 +1,7 @@
-"""What is tried next: policies first, then the bandit; then a prompt that passes the content policy, a seed and a name.
+"""What is tried next, and with which prompt, seed and name.
+
+A smaller try in place of one that ran out of memory comes first, then what policies propose, then the bandit's choice. Prompts pass the
+content policy.
 
 :class:`Chooser` is not thread-safe; the agent calls it under its own lock, because choosing changes the bandit.
 """
@@ -10,11 +13,13 @@ import random
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from eva_env_base import EvaError, UsageError
 from eva_p1.agent_hooks import AgentControl, HookChain
-from eva_p1.agent_types import AgentOptions, Job, Params
+from eva_p1.agent_oom import smaller_params
+from eva_p1.agent_types import AgentOptions, Job, Params, PromptText, Proposal
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +50,14 @@ class Chooser:
         check_text: Callable[[str], Any],
         is_banned: Callable[[str], bool],
         unfit: Callable[[Params], str | None],
+        space: Callable[[], Any],
         options: AgentOptions,
         clock: Callable[[], float] = time.time,
     ):
         self._bandit, self._prompts, self._hooks, self._rng = bandit, prompts, hooks, rng
         self._key_of, self._check_text, self._is_banned = key_of, check_text, is_banned
-        self._unfit = unfit
+        self._unfit, self._space = unfit, space
+        self._smaller: list[tuple[Job, Params]] = []  # tries that ran out of memory, and what to try in their place
         self._options, self._clock = options, clock
 
     def choose(self, agent: AgentControl, api: str) -> Job:
@@ -58,11 +65,45 @@ class Chooser:
 
         Raises :class:`UsageError` where nothing may be tried (everything banned, refused, or outside the whitelist).
         """
-        return self.job_for(self._choose_params(agent), api)
+        for item in [item for item in self._smaller if item[0].api == api]:
+            self._smaller.remove(item)
+            failed, params = item
+            reason = self._refusal(params)  # asked again: much may have happened since
+            if reason is None:
+                return self.job_for(self._select([params]), api, again=failed)
+            log.info("%s is not tried after all: %s", self._key_of(params), reason)
+        plan = self._choose_params(agent)
+        return self.job_for(plan.params, api, plan=plan)
 
-    def job_for(self, params: Params, api: str) -> Job:
-        """A job for given params: prompt, seed, unique prompt id and clip prefix."""
-        prompt = self._draw_prompt()
+    def after_oom(self, job: Job) -> str:
+        """Plans the one smaller try that takes the place of a try that ran out of memory; says what comes of it.
+
+        It goes to the same server, with the same prompt and seed, as soon as a place is free there.
+        """
+        if job.retry_of:
+            return "it was the smaller try already, so it is left at that"
+        params = smaller_params(job.params, self._space())
+        if params is None:
+            return "the search space holds nothing smaller"
+        reason = self._refusal(params)
+        if reason:
+            return f"{self._key_of(params)} is not tried in its place: {reason}"
+        self._smaller.append((job, params))
+        return f"{self._key_of(params)} is tried in its place"
+
+    def _refusal(self, params: Params) -> str | None:
+        """Why these params must not be tried now, by bans, servers, whitelist or policies, or None."""
+        among = self._hooks.whitelist(self._key_of)
+        if among is not None and self._key_of(params) not in {self._key_of(item) for item in among}:
+            return "it is not in the whitelist"
+        return self._veto(params) or self._hooks.refusal(params)
+
+    def job_for(self, params: Params, api: str, *, again: Job | None = None, plan: Proposal | None = None) -> Job:
+        """A job for given params: prompt, seed, unique prompt id and clip prefix.
+
+        ``again``: the failed job whose prompt and seed it takes; ``plan``: the proposal that may name them.
+        """
+        prompt = again.prompt_text() if again else self._prompt_of(plan)
         now = self._clock()
         prompt_id = str(uuid.UUID(int=random.SystemRandom().getrandbits(128), version=4))  # never from the seeded rng: ids must not repeat
         stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(now))
@@ -73,14 +114,50 @@ class Chooser:
             combo_key=self._key_of(params),
             prompt=prompt.text,
             negative_prompt=prompt.negative,
-            seed=self._rng.randrange(MAX_SEED),
+            seed=self._seed_of(again or plan),
             prefix=f"{self._options.prefix}_{stamp}_{prompt_id[:8]}",
             seconds=self._options.seconds,
             submitted_at=now,
             scenario_id=getattr(prompt, "scenario_id", None),
+            retry_of=again.prompt_id if again else None,
+            request=(again or plan).request if again or plan else None,
         )
 
-    def _choose_params(self, agent: AgentControl) -> Params:
+    def _prompt_of(self, plan: Proposal | None) -> Any:
+        return self._draw_prompt() if plan is None or plan.prompt is None else PromptText(plan.prompt, plan.negative_prompt or "")
+
+    def _seed_of(self, source: Job | Proposal | None) -> int:
+        return self._rng.randrange(MAX_SEED) if source is None or source.seed is None else source.seed
+
+    def _proposed(self, agent: AgentControl) -> Proposal | None:
+        """The first proposal of a policy that can be tried, its params in flight."""
+        for _ in range(MAX_REFUSALS):
+            proposal, who = self._hooks.propose(agent)
+            if proposal is None:
+                return None
+            reason = self._refusal(proposal.params) or self._misfit(proposal)
+            if reason is None:
+                try:
+                    return replace(proposal, params=dict(self._bandit.select_params(among=[proposal.params])))
+                except ValueError as error:
+                    reason = str(error)
+            log.info("the proposal of %s was not taken: %s", who, reason)
+            self._hooks.on_refused(agent, proposal, reason)
+            if proposal.request is None:  # a policy of its own will says the same again: the bandit chooses
+                return None
+        return None
+
+    def _misfit(self, proposal: Proposal) -> str | None:
+        """Why what a person asked for must not be made: outside the search space, or a prompt the content policy refuses."""
+        if proposal.request is not None and proposal.params not in self._space():
+            return f"{self._key_of(proposal.params)} lies outside the search space"
+        try:
+            self._check_text(proposal.prompt or "")
+        except (EvaError, ValueError) as error:
+            return f"the content policy refuses the prompt: {error}"
+        return None
+
+    def _choose_params(self, agent: AgentControl) -> Proposal:
         among = self._hooks.whitelist(self._key_of)
         if among is not None:
             reasons = {self._key_of(params): self._veto(params) for params in among}
@@ -88,21 +165,16 @@ class Chooser:
             if not among:
                 why = "; ".join(dict.fromkeys(str(reason) for reason in reasons.values()))
                 raise UsageError(f"none of the {len(reasons)} combos of the whitelist can be tried: {why}")
-        proposed, who = self._hooks.propose(agent)
+        proposed = self._proposed(agent)
         if proposed is not None:
-            reason = self._veto(proposed) or self._hooks.refusal(proposed)
-            if reason is None and among is not None and self._key_of(proposed) not in {self._key_of(params) for params in among}:
-                reason = "it is not in the whitelist"
-            if reason is None:
-                return self._select([proposed])
-            log.info("the proposal of %s was not taken: %s", who, reason)
+            return proposed
         refused: list[Params] = []
         try:
             for _ in range(MAX_REFUSALS):
                 params = self._select(among)
                 reason = "it is banned" if self._is_banned(self._key_of(params)) else self._hooks.refusal(params)
                 if reason is None:
-                    return params
+                    return Proposal(params)
                 refused.append(params)
         finally:
             for params in refused:

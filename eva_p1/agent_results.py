@@ -112,6 +112,10 @@ def build_entry(job: Job, video: str, analysis: Analysis, *, run_seconds: float,
         entry["simulator"] = True
     if job.scenario_id:
         entry["scenario_id"] = job.scenario_id
+    if job.retry_of:
+        entry["retry_of"] = job.retry_of
+    if job.request:
+        entry["request"] = job.request
     if analysis.raw:
         entry["raw"] = analysis.raw
     if analysis.findings:

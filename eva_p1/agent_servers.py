@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from eva_env_base import WorkflowError
+from eva_env_base import StateError, WorkflowError
 from eva_p1.agent_types import Job, Params
 from eva_p1.workflow import apply_params, check_workflow, find_roles
 
@@ -95,6 +96,25 @@ class Servers:
             changed = space != self.space
             self.space = space
         return profile, notes if changed else []
+
+    def refuse_mixing(self, simulator: bool, api: str, history: Iterable[Mapping[str, Any]], state_dir: Path | None) -> None:
+        """Raises :class:`StateError` where clips of a simulator and of a real server would meet in one state.
+
+        What the simulator's drawings teach says nothing about a real model, and one state is one bandit.
+        """
+        with self._lock:
+            others = [name for name, known in self._profiles.items() if known.simulator != simulator]
+        kinds = ("a real ComfyUI", "the simulator")
+        if others:
+            raise StateError(
+                f"{api} is {kinds[simulator]}, {others[0]} {kinds[not simulator]}: each needs a run and a --state-dir of its own"
+            )
+        if any(bool(entry.get("simulator")) != simulator for entry in history):
+            where = state_dir or "this state"
+            raise StateError(
+                f"{where} holds clips of {kinds[not simulator]} and {api} is {kinds[simulator]}: what one teaches is wrong for the other. "
+                "Name another folder with --state-dir"
+            )
 
     def profile(self, api: str) -> Profile:
         """The profile of a server that was connected. Raises ``KeyError`` otherwise."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from eva_env_base import EvaError, StateError, UsageError
@@ -30,6 +31,7 @@ class LaneService:
     tickets: Tickets
     stopping: threading.Event
     hooks: HookChain
+    state_dir: Path | None
     ledger: Ledger
     _servers: Servers
     _chooser: Chooser
@@ -45,6 +47,7 @@ class LaneService:
 
     def prepare(self, client: Any) -> None:
         profile, notes = self._servers.connect(client)
+        self._servers.refuse_mixing(profile.simulator, server_name(client), self.ledger.store.iter_history(), self.state_dir)
         self.board.set_simulator(profile.simulator)
         if profile.simulator:
             self.say(f"{server_name(client)} is the SIMULATOR: clips are drawn")
@@ -89,6 +92,11 @@ class LaneService:
 
     def record_failure(self, job: Job, kind: str, reason: str, run_seconds: float = 0.0) -> None:
         minutes = run_seconds / 60.0
+        if kind == "oom" and job.ticket and self.options.oom_retry:
+            with self.ledger.lock:
+                what_next = self._chooser.after_oom(job)
+            reason = f"{reason} ({what_next})"
+            self.say(f"{job.api} ran out of memory with {job.combo_key}; {what_next}", logging.WARNING)
         try:
             self.ledger.failed(job, kind, reason, minutes)
         except StateError as error:

@@ -14,9 +14,9 @@ from typing import Any
 Params = dict[str, Any]
 
 # A failure of one of these kinds says nothing about the parameters: the bandit only learns that the pull is over.
-BLAMELESS_KINDS = frozenset({"withdrawn", "lost", "interrupted", "cached", "fetch", "stopped"})
+BLAMELESS_KINDS = frozenset({"withdrawn", "lost", "interrupted", "cached", "fetch", "stopped", "skipped"})
 # A failure of one of these kinds says nothing about the server's health either.
-QUIET_KINDS = frozenset({"withdrawn", "interrupted", "cached"})
+QUIET_KINDS = frozenset({"withdrawn", "interrupted", "cached", "skipped"})
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class AgentOptions:
     job_timeout      seconds after which a prompt that has not ended is interrupted and recorded as failed; None: never
     rest             how long a server rests after max_failures, doubled each time
     drain_timeout    how long a stop waits for clips that are being scored
+    oom_retry        a prompt that ran out of memory is tried once more with fewer pixels or frames
+    give_up          seconds a server may be away or take nothing, until its prompts are left to the other servers at work
     prefix           first part of the names of the clips
     """
 
@@ -47,6 +49,8 @@ class AgentOptions:
     job_timeout: float | None = 7200.0
     rest: float = 30.0
     drain_timeout: float = 20.0
+    oom_retry: bool = True
+    give_up: float = 20.0
     prefix: str = "eva"
 
 
@@ -65,6 +69,7 @@ class Job:
     seconds: float
     submitted_at: float
     scenario_id: str | None = None
+    retry_of: str | None = None  # prompt id of the try that ran out of memory, which this one repeats with less
     graph: dict[str, Any] | None = None  # None for a job picked up after a restart: it is built again only if needed
     attempts: int = 0
     posted: bool = False
@@ -73,6 +78,12 @@ class Job:
     ticket: bool = False  # counted among the tries of this run
     withdrawn: str | None = None  # why it was taken out of the server's queue
     started_at: float | None = None
+    request: str | None = None  # id of the person's request it was made for
+    skip: str = ""  # "asked" once a person wants it ended, "done" when the server was told
+    held: str = ""  # the reason for which it was looked at to be taken back
+
+    def prompt_text(self) -> PromptText:
+        return PromptText(self.prompt, self.negative_prompt, self.scenario_id)
 
     def submitted_data(self) -> dict[str, Any]:
         """The data of this job's ``submitted`` event."""
@@ -90,6 +101,10 @@ class Job:
         }
         if self.scenario_id:
             data["scenario_id"] = self.scenario_id
+        if self.retry_of:
+            data["retry_of"] = self.retry_of
+        if self.request:
+            data["request"] = self.request
         return data
 
     @classmethod
@@ -107,6 +122,8 @@ class Job:
             seconds=float(data.get("seconds") or 0.0),
             submitted_at=float(data.get("submitted_at") or 0.0),
             scenario_id=data.get("scenario_id"),
+            retry_of=data.get("retry_of"),
+            request=data.get("request"),
             attempts=1,
             posted=True,
             resumed=True,
@@ -146,13 +163,33 @@ class ScoredClip:
 @dataclass(frozen=True)
 class FailedTry:
     """A try without a usable clip. ``kind``: error, oom, interrupted, lost, no_output, timeout, rejected, bad_clip, fetch,
-    analysis, cached, withdrawn."""
+    analysis, cached, withdrawn, skipped."""
 
     job: Job
     kind: str
     reason: str
     cost_minutes: float
     tries: int
+
+
+@dataclass(frozen=True)
+class PromptText:
+    """A prompt that is known already, in the form prompt sources give theirs."""
+
+    text: str
+    negative: str = ""
+    scenario_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a policy wants to be tried next. What is None is chosen as usual. ``request``: the person's request it answers."""
+
+    params: Params
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    seed: int | None = None
+    request: str | None = None
 
 
 def frames_of(seconds: float, fps: float) -> int:
