@@ -19,7 +19,7 @@ def read_reference_params(path: Path | str) -> list[dict[str, Any]]:
     """
     path = Path(path)
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        found = json.loads(path.read_bytes())  # UTF-8, -16 or -32, with or without BOM
     except FileNotFoundError:
         return []
     except (OSError, ValueError, RecursionError) as error:

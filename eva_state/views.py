@@ -277,7 +277,7 @@ class Publisher:
 
     def _read_edited(self, path: Path, status: os.stat_result) -> Any:
         try:
-            return json.loads(path.read_text(encoding="utf-8-sig"))
+            return json.loads(path.read_bytes())  # UTF-8, -16 or -32, with or without BOM
         except (ValueError, RecursionError) as error:
             if time.time() - status.st_mtime < GRACE_SECONDS and not self._stop.is_set():
                 return hand_edits.NOT_YET
