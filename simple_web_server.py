@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 from eva_env_base import EXIT_OK, UsageError, add_setting_flags, resolve_settings, run_door, setup_logging
@@ -29,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="take over a state folder on a network volume from a process on another machine that you know is gone",
     )
+    made.add_argument("--access-log", metavar="FILE", type=Path, help="write a line a request there, in the combined format (rotated)")
     made.add_argument("--log-level", default="INFO", type=str.upper, choices=LEVELS, help="how much to log (default INFO)")
     return made
 
@@ -53,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
             StateStore(settings.state_dir, role="server", video_dir=settings.video_dir, takeover=flags.takeover) as store,
             ClipIndex(store, settings.video_dir) as index,
         ):
-            server = create_server(settings, store, index, no_token=flags.no_token)
+            server = create_server(settings, store, index, no_token=flags.no_token, access_log=flags.access_log)
             if not index.folder.exists:
                 print(f"warning: the video folder {settings.video_dir} does not exist yet; name another with --video-dir", file=sys.stderr)
             print(f"EVA review server: clips from {settings.video_dir}, state in {settings.state_dir}")

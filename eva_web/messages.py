@@ -66,6 +66,7 @@ class Response:
     content_type: str | None = None
     headers: dict[str, str] = field(default_factory=dict)
     may_compress: bool = False
+    id: str = "-"
 
     @property
     def length(self) -> int:

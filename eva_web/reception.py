@@ -51,6 +51,7 @@ class Arrival:
     body: bytes
     rest: bytes = b""  # bytes of the next request, already here
     refused: Refusal | None = None
+    came: float = field(default_factory=time.perf_counter)  # when it was whole
 
 
 @dataclass

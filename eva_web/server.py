@@ -12,12 +12,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eva_env_base import EvaError, Settings, __version__
 from eva_web import security
+from eva_web.access_log import AccessLog
 from eva_web.app import App
-from eva_web.messages import FileBody, HttpError, Response, error_response
+from eva_web.messages import FileBody, HttpError, Response
+from eva_web.port_holder import why_not
 from eva_web.reception import MAX_BODY, Arrival, Reception
 from eva_web.routes import lane_of
 
@@ -61,6 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile = io.BytesIO(self.request.head)
         self.wfile = self._head = io.BytesIO()
         self._accept_encoding: str | None = None
+        self._given: dict[str, str] = {}
 
     def finish(self) -> None:
         self.rfile.close()
@@ -70,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
         arrival: Arrival = self.request
         self.command, self.requestline, self.request_version = "", "", "HTTP/1.1"
         if arrival.refused:
-            self._send(error_response(HttpError(arrival.refused.status, arrival.refused.message), "-"), head_only=False)
+            self._send(self.server.app.refuse(HttpError(arrival.refused.status, arrival.refused.message)), head_only=False)
             self._linger()
             return
         self.raw_requestline = self.rfile.readline(65537)
@@ -80,7 +84,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(400, "HTTP/0.9 is not accepted")
             return
         self._accept_encoding = self.headers.get("Accept-Encoding")
-        response = self.server.app.answer(self.command, self.path, self._header_map(), arrival.body, str(arrival.client[0]))
+        hosts = self.headers.get_all("Host", [])
+        if len(hosts) > 1 or (not hosts and self.request_version != "HTTP/1.0"):  # RFC 9112 section 3.2
+            self.send_error(400, "the request needs exactly one Host header")
+            return
+        self._given = self._header_map()
+        response = self.server.app.answer(self.command, self.path, self._given, arrival.body, str(arrival.client[0]))
         if self.server.stopping.is_set():
             self.close_connection = True
         self._send(response, head_only=self.command == "HEAD")
@@ -96,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         return found
 
     def _send(self, response: Response, *, head_only: bool) -> None:
-        body = response.body
+        seconds, body, sent = time.perf_counter() - self.request.came, response.body, 0
         if response.may_compress and isinstance(body, bytes) and len(body) >= COMPRESS_FROM:
             response.headers["Vary"] = "Accept-Encoding"
             if security.accepts_gzip(self._accept_encoding):
@@ -122,27 +131,32 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.sendall(head)
             elif isinstance(body, FileBody):
                 self.connection.sendall(head)
-                self._send_file(body)
+                sent = self._send_file(body)
             else:
                 self.connection.sendall(head + body)
+                sent = len(body)
         except OSError as error:  # the client went away or stopped reading
             self.close_connection = True
             log.debug("answer to %s not delivered: %s", self.request.client[0], error)
         finally:
             if isinstance(response.body, FileBody):
                 response.body.close()
+            method, target = self.command or "", getattr(self, "path", "")
+            version, client = self.request_version, str(self.request.client[0])
+            self.server.app.note(response, method, target, version, self._given, client, seconds, sent)
 
-    def _send_file(self, body: FileBody) -> None:
+    def _send_file(self, body: FileBody) -> int:
         with open(body.fd, "rb", buffering=0, closefd=False) as file:
             sent = self.connection.sendfile(file, body.offset, body.length) if body.length else 0
         if sent != body.length:  # the file was cut while it was sent: the promised length cannot be kept
             self.close_connection = True
+        return sent
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What ``http.server`` itself refuses (a malformed request line or header) in the shape of every other error."""
         self.close_connection, self.request_version = True, "HTTP/1.1"  # without a version there would be no status line
         status = 400 if int(code) == 505 else int(code)
-        self._send(error_response(HttpError(status, message or "the request is malformed"), "-"), head_only=False)
+        self._send(self.server.app.refuse(HttpError(status, message or "the request is malformed")), head_only=False)
 
     def _linger(self) -> None:
         """Reads what the client is still sending, for a moment: closing with unread data would reset the answer away."""
@@ -182,6 +196,7 @@ class ReviewServer(ThreadingHTTPServer):
         self._active: set[socket.socket] = set()
         self._active_lock = threading.Lock()
         self.reception = Reception(self._hand_over, _bounded_by_descriptors(max_connections))
+        app.connections = lambda: (self.reception.waiting, self.busy)
         super().__init__(address, _Handler)  # last: when the address cannot be had, it calls server_close
 
     def server_bind(self) -> None:
@@ -285,20 +300,18 @@ def create_server(
     lanes: Lanes | None = None,
     max_connections: int = 2000,
     static_dir: Any = None,
+    access_log: Path | None = None,
 ) -> ReviewServer:
     """Builds a server that is already listening (``settings.port`` 0: any free port, see ``server.server_port``).
 
     Call ``serve_forever()``, and ``server_close()`` at the end. ``store`` and ``index`` stay the caller's to close.
-    Raises :class:`PortInUse` naming the port.
+    ``access_log`` names a file that gets a line a request. Raises :class:`PortInUse` naming the port and its holder.
     """
     access = security.Access.from_settings(settings, no_token=no_token)
-    app = App(settings, store, index, access, static_dir=static_dir)
+    app = App(settings, store, index, access, static_dir=static_dir, access_log=AccessLog(access_log))
     try:
         server = ReviewServer((settings.host, settings.port), app, lanes, max_connections)
     except OSError as error:
-        raise PortInUse(
-            f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}; another program holds it, "
-            f"or this user may not. Stop that program, or choose another port with --port or SERVER_PORT"
-        ) from error
+        raise PortInUse(why_not(settings.host, settings.port, error)) from error
     access.port = server.server_port
     return server

@@ -63,6 +63,8 @@ def test_http_1_0_closes_unless_asked(site: Any) -> None:
         (b"GET /\r\n\r\n", 400),
         (b"GET nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\n\r\n", 400),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n", 400),
         (b"BREW /health HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
         (b"POST /api/rate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", 400),
         (b"POST /api/rate HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n", 400),
