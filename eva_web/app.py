@@ -7,14 +7,16 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
 from eva_env_base import PROJECT_DIR, Settings, StateError, StateFull
 from eva_web import pages, routes
+from eva_web.access_log import AccessLog, Visit
 from eva_web.messages import HttpError, Request, Response, error_response
+from eva_web.metrics import RequestCounts
 from eva_web.pictures import Pictures
 from eva_web.security import COMMON_HEADERS, CORS_HEADERS, PREFLIGHT_HEADERS, Access, redact
 
@@ -23,13 +25,11 @@ if TYPE_CHECKING:
     from eva_state.store import StateStore
 
 log = logging.getLogger(__name__)
-access_log = logging.getLogger("eva_web.access")
 
 MAX_TARGET = 8 * 1024  # bytes of path and query
 MAX_PARAMETERS = 100
 FAILED = "the server failed to answer this; its log has the reason under this request id"
 NEED_TOKEN = "this needs the access token: open the address that the server printed, or send Authorization: Bearer TOKEN"
-SLOW_SECONDS = 1.0  # an answer that took longer is worth a line in the log
 
 
 class App:
@@ -43,6 +43,7 @@ class App:
         access: Access,
         *,
         static_dir: Path | None = None,
+        access_log: AccessLog | None = None,
         clock: Callable[[], float] = time.time,
     ):
         self.settings, self.store, self.index, self.access, self.clock = settings, store, index, access, clock
@@ -50,15 +51,37 @@ class App:
         self.pictures = Pictures(Path(settings.state_dir) / "cache")
         self.boot = secrets.token_hex(6)  # cursors and ids of one run must not be taken for another's
         self.started = clock()
+        self.counts = RequestCounts()
+        self.connections: Callable[[], tuple[int, int]] = lambda: (0, 0)  # (waiting, being answered); the server's to tell
+        self._access_log = access_log or AccessLog()
         self._ids = itertools.count(1)
 
     def close(self) -> None:
         self.pictures.close()
+        self._access_log.close()
+
+    def refuse(self, error: HttpError) -> Response:
+        """The answer to what is no request at all."""
+        request_id = self._new_id()
+        return self._complete(error_response(error, request_id), request_id, "")
+
+    def note(
+        self, response: Response, method: str, target: str, version: str, headers: Mapping[str, str], peer: str, seconds: float, sent: int
+    ) -> None:
+        """Counts and logs an answer that has been sent. ``seconds`` passed until it was ready; ``sent`` bytes of its body."""
+        path = target.partition("?")[0]
+        self.counts.count(routes.label_of(path) if method else "refused", method, response.status, seconds, sent)
+        line = f"{method} {target} {version}" if method else "-"
+        client = self.access.client_of(peer, headers)
+        referer, agent = headers.get("referer", ""), headers.get("user-agent", "")
+        self._access_log.note(Visit(client, line, response.status, sent, referer, agent, response.id, seconds))
+
+    def _new_id(self) -> str:
+        return f"{self.boot}-{next(self._ids)}"
 
     def answer(self, method: str, target: str, headers: dict[str, str], body: bytes, peer: str) -> Response:
         """Never raises: every error becomes an answer."""
-        began = time.perf_counter()
-        request_id = f"{self.boot}-{next(self._ids)}"
+        request_id = self._new_id()
         path = target
         try:
             path, query = _split_target(target)
@@ -74,25 +97,14 @@ class App:
         except Exception:  # the last resort of the wrapper: the client learns the id, the log has the rest
             log.exception("request %s %s %s failed", request_id, method, redact(target))
             response = error_response(HttpError(500, FAILED), request_id)
+        return self._complete(response, request_id, path)
+
+    def _complete(self, response: Response, request_id: str, path: str) -> Response:
         for name, value in COMMON_HEADERS.items():
             response.headers.setdefault(name, value)
-        response.headers["X-Request-Id"] = request_id
+        response.id = response.headers["X-Request-Id"] = request_id
         if self.access.required and path.startswith("/api/"):
             response.headers.update(CORS_HEADERS)
-        took = time.perf_counter() - began
-        level = logging.INFO if response.status >= 400 or took > SLOW_SECONDS else logging.DEBUG
-        if access_log.isEnabledFor(level):
-            access_log.log(
-                level,
-                '%s "%s %s" %d %d %.1fms %s',
-                redact(peer),
-                redact(method),
-                redact(target)[:500],
-                response.status,
-                response.length,
-                took * 1000,
-                request_id,
-            )
         return response
 
     def _dispatch(self, request: Request) -> Response:

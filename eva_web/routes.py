@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from eva_web import api_read, api_write, media, pages, pictures
 from eva_web.messages import HttpError, Request, Response
+from eva_web.metrics import metrics
 
 OPEN = True
 
@@ -61,6 +62,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/filmstrip/<rest>", pictures.filmstrip, lane="pictures"),
     # whoever watches over the server
     Route("GET", "/health", api_read.health, OPEN),
+    Route("GET", "/metrics", metrics),
 )
 
 _TAIL = "<rest>"
@@ -83,6 +85,14 @@ def find(path: str) -> tuple[dict[str, Route], str] | None:
         return routes, unquote_to_bytes(path[prefix_end:]).decode("utf-8")
     except UnicodeDecodeError:
         raise HttpError(400, "the path is not UTF-8 once decoded") from None
+
+
+def label_of(path: str) -> str:
+    """The route of a path as the table has it, for counting; ``other`` for what is in no table."""
+    if path in _EXACT:
+        return path
+    prefix = path[: path.find("/", 1) + 1]
+    return prefix + _TAIL if prefix in _PREFIX else "other"
 
 
 def lane_of(head: bytes) -> str:
