@@ -1,4 +1,4 @@
-"""The agent people run: the base agent, with deep analysis and taste blended into the score where they are there.
+"""The agent people run: the base agent, with deep analysis, a vision model's opinion and taste blended into the score where they are there.
 
 Nothing of the base is copied: this class only changes :meth:`analyse`. What a clip is worth is decided in one place,
 ``eva_p2.enhanced_analyzer.blend``. A part that is missing or fails is absent from the metrics, with its reason, and never invented.
@@ -21,17 +21,26 @@ log = logging.getLogger("eva.analysis")
 
 
 class EnhancedVideoAgentV4Merged(EnhancedVideoAgentV4):
-    """``deep``: ``analyze_video(path)``; ``taste``: ``predict(fast, deep, params)``; ``journal`` gets a line a clip. Each may be None."""
+    """Each part may be None.
 
-    def __init__(self, *args: Any, deep: Any = None, taste: Any = None, journal: AnalysisJournal | None = None, **kwargs: Any):
+    deep     ``analyze_video(path)``
+    llm      ``ask(path, prompt)`` (``llm_judge.LlmJudge``), which raises nothing
+    taste    ``predict(fast, deep, params)``
+    journal  gets a line a clip
+    """
+
+    def __init__(
+        self, *args: Any, deep: Any = None, llm: Any = None, taste: Any = None, journal: AnalysisJournal | None = None, **kwargs: Any
+    ):
         super().__init__(*args, **kwargs)
-        self.deep, self.taste, self.journal = deep, taste, journal
+        self.deep, self.llm, self.taste, self.journal = deep, llm, taste, journal
 
     def analyse(self, path: Path, job: Job) -> Analysis:
-        """Fast metrics, then deep ones and taste where there are any, blended. Raises :class:`ClipError` as the base does."""
+        """Fast metrics, then deep ones, opinion and taste where there are any, blended. Raises :class:`ClipError` as the base does."""
         fast = self.analyzer.analyze(path)
         deep, why_not = self._deep(path)
-        merged = fast if deep is None and self.taste is None else self._blend(fast, deep, job)
+        opinion = None if self.llm is None else self.llm.ask(path, job.prompt)
+        merged = fast if deep is None and opinion is None and self.taste is None else self._blend(fast, deep, opinion, job)
         if why_not:
             merged = {**merged, "absent": {**(merged.get("absent") or {}), "deep_quality": why_not}}
         analysis = as_analysis(merged, path)
@@ -68,8 +77,10 @@ class EnhancedVideoAgentV4Merged(EnhancedVideoAgentV4):
             log.exception("deep analysis of %s broke", path.name)
             return None, f"{type(error).__name__}: {error}"
 
-    def _blend(self, fast: Mapping[str, Any], deep: Mapping[str, Any] | None, job: Job) -> Mapping[str, Any]:
+    def _blend(
+        self, fast: Mapping[str, Any], deep: Mapping[str, Any] | None, opinion: Mapping[str, Any] | None, job: Job
+    ) -> Mapping[str, Any]:
         from eva_p2.enhanced_analyzer import blend
 
         taste = None if self.taste is None else self.taste.predict(fast, deep, job.params)
-        return blend(fast, deep, taste)
+        return blend(fast, deep, taste, opinion)

@@ -54,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--reference-file", type=Path, metavar="FILE", help="the reference file (default: reference_params.json in the state folder)")
     add("--max-failures", type=int, default=5, metavar="N", help="failures in a row until a server rests; 0: never (default 5)")
     add("--job-timeout", type=float, default=7200.0, metavar="S", help="interrupt a longer prompt; 0: never (default 7200)")
+    add("--no-oom-retry", action="store_true", help="record a prompt that ran out of memory without trying a smaller one in its place")
     add(
         "--takeover",
         action="store_true",
@@ -141,9 +142,8 @@ def run_agent(args: argparse.Namespace, settings: Settings) -> int:
     if args.reference_only or args.reference_file is not None:
         reference = args.reference_file or settings.state_dir / REFERENCE_NAME
     policies = qa_policies(reference)
-    options = AgentOptions(max_failures=args.max_failures, job_timeout=args.job_timeout or None)
-    if args.seconds is not None:
-        options = AgentOptions(seconds=args.seconds, max_failures=args.max_failures, job_timeout=args.job_timeout or None)
+    length = {} if args.seconds is None else {"seconds": args.seconds}
+    options = AgentOptions(max_failures=args.max_failures, job_timeout=args.job_timeout or None, oom_retry=not args.no_oom_retry, **length)
     make_folder(settings.video_dir, "--video-dir")
     with ExitStack() as stack:
         logs = settings.state_dir / FOLDER
@@ -175,7 +175,7 @@ def build_agent(
     from eva_p1.multi_bandit import MultiDimensionalBandit
     from eva_p1.prompt_generator import PromptGenerator
     from eva_p2.merged_agent import EnhancedVideoAgentV4Merged
-    from qa.judges import LazyAnalyzer, deep_judge, explain_missing_taste
+    from qa.judges import LazyAnalyzer, deep_judge, explain_missing_taste, llm_judge
 
     if args.train_improved:
         explain_missing_taste(store.stats()["total_rated"])
@@ -195,6 +195,7 @@ def build_agent(
         check_text=check,
         rng=random.Random(args.seed),
         deep=deep_judge() if args.use_enhanced_analysis else None,
+        llm=llm_judge(settings),
         journal=journal,
     )
 

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from eva_env_base import has_module
+from eva_env_base import Settings, has_module
 
 log = logging.getLogger("eva.judges")
 
@@ -23,6 +23,26 @@ class LazyAnalyzer:
 
             self._analyzer = VideoAnalyzer()
         return self._analyzer.analyze(path)
+
+
+def llm_judge(settings: Settings) -> Any:
+    """The vision model behind the key of the settings, or None without a key. Nothing is imported or asked before the first clip."""
+    if not settings.openrouter_key:
+        return None
+    from eva_p2.llm_judge import TIMEOUT, LlmJudge
+
+    if not has_module("openai"):
+        log.warning("a key for a vision model is given, but the openai package is not installed: clips are scored without it")
+        return None
+    key, base_url = settings.openrouter_key, settings.openrouter_base_url
+
+    def make() -> Any:
+        from eva_p1.openrouter_analyzer import OpenRouterAnalyzer
+
+        return OpenRouterAnalyzer(key, base_url=base_url, timeout_s=TIMEOUT, retries=0)
+
+    log.info("a vision model at %s is asked about every clip: a few of its frames and its prompt go there", base_url)
+    return LlmJudge(make)
 
 
 def deep_judge(processor: Any = None) -> Any:

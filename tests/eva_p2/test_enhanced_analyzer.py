@@ -53,6 +53,30 @@ def test_overall_is_a_score_and_grows_with_each_part(fast, deep, taste):
             assert overall(*better) >= now - 1e-12
 
 
+OPINION = {"metrics": {"llm_visual_quality": 0.9, "llm_anatomy": 0.5}, "reasons": {"llm_anatomy": "six fingers"}, "model": "m/1",
+           "absent": {"llm_motion_quality": "the model gave no score"}}  # fmt: skip
+
+
+def test_an_opinion_is_a_fifth_of_the_score_and_keeps_its_reasons():
+    merged = blend(FAST, None, None, OPINION)
+    assert merged["metrics"]["overall"] == pytest.approx(0.8 * 0.7 + 0.2 * 0.7) and merged["metrics"]["overall_simple"] == 0.7
+    assert merged["metrics"]["llm_quality"] == pytest.approx(0.7) and merged["metrics"]["llm_anatomy"] == 0.5
+    assert merged["raw"]["llm"] == {"model": "m/1", "reasons": {"llm_anatomy": "six fingers"}}
+    assert merged["absent"]["llm_motion_quality"] and merged["version"] == "1-a + llm m/1"
+    everything = blend(FAST, DEEP, 1.0, OPINION)["metrics"]["overall"]
+    assert everything == pytest.approx(0.7 * (0.8 * (0.6 * 0.7 + 0.4 * 0.5) + 0.2 * 0.7) + 0.3 * 1.0)
+
+
+@pytest.mark.parametrize("opinion", [{"metrics": {}, "absent": {"llm_anatomy": "no answer"}}, {}, {"metrics": {"llm_anatomy": 7}}])
+def test_a_missing_opinion_changes_nothing(opinion):
+    merged = blend(FAST, None, None, opinion)
+    assert merged["metrics"] == FAST["metrics"] and merged["absent"]["llm_quality"] and merged["version"] == "1-a"
+
+
+def test_an_opinion_alone_makes_no_score():
+    assert "overall" not in blend({"metrics": {}}, None, None, OPINION)["metrics"]
+
+
 def test_both_analyses_are_kept():
     before = copy.deepcopy((FAST, DEEP))
     merged = blend(FAST, DEEP)

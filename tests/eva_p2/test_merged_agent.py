@@ -67,6 +67,28 @@ def test_taste_takes_part_where_there_is_one(store: StateStore, tmp_path: Path) 
     assert metrics["taste"] == 1.0 and score > 0.6
 
 
+class Llm:
+    def __init__(self, metrics: dict[str, float]):
+        self.metrics = metrics
+
+    def ask(self, path: Path, prompt: str) -> dict[str, Any]:
+        assert path.is_file() and "red kite" in prompt
+        return {
+            "metrics": self.metrics,
+            "reasons": {},
+            "absent": {} if self.metrics else {"llm_anatomy": "no answer within 30 s"},
+            "model": "m",
+        }
+
+
+def test_a_vision_models_opinion_takes_part_or_is_absent_with_its_reason(store: StateStore, tmp_path: Path) -> None:
+    score, metrics, _path, _workflow = merged(store, tmp_path, llm=Llm({"llm_visual_quality": 1.0})).run_iteration_v4(PARAMS)
+    assert score == pytest.approx(0.8 * 0.6 + 0.2) and metrics["llm_quality"] == 1.0
+    score, metrics, _path, _workflow = merged(store, tmp_path, llm=Llm({})).run_iteration_v4(PARAMS)
+    assert score == 0.6 and "llm_quality" not in metrics
+    assert store.history()[1]["analysis_notes"]["absent"]["llm_anatomy"] == "no answer within 30 s"
+
+
 @pytest.mark.parametrize("error", [ClipError("no frame could be read"), RuntimeError("out of memory")])
 def test_a_deep_analysis_that_fails_is_absent_with_its_reason(store: StateStore, tmp_path: Path, error: Exception) -> None:
     score, metrics, _path, _workflow = merged(store, tmp_path, deep=Deep(error)).run_iteration_v4(PARAMS)
