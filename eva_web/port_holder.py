@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import http.client
 import json
-import os
 from pathlib import Path
 
 from eva_web.security import redact
@@ -54,7 +53,7 @@ def holder(port: int) -> tuple[int, str] | None:
         if not process.name.isdigit():
             continue
         try:
-            held = any(os.readlink(entry) in wanted for entry in list((process / "fd").iterdir()))  # noqa: PTH115 (a link to no path)
+            held = any(_target(entry) in wanted for entry in list((process / "fd").iterdir()))
             command = (process / "cmdline").read_bytes() if held else b""
         except OSError:
             continue  # it ended, or belongs to somebody else
@@ -62,6 +61,13 @@ def holder(port: int) -> tuple[int, str] | None:
             words = [word for word in command.decode("utf-8", "replace").split("\0") if word]
             return int(process.name), redact(" ".join(_hidden(words)))[:LONGEST_COMMAND] or "its command is not known"
     return None
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""  # closed meanwhile
 
 
 def _hidden(words: list[str]) -> list[str]:
