@@ -23,12 +23,14 @@ from eva_p1.agent_choice import Chooser, PromptSource
 from eva_p1.agent_hooks import HookChain
 from eva_p1.agent_ledger import Ledger
 from eva_p1.agent_live import STATUS_NAME, Board, LiveWriter
+from eva_p1.agent_requests import RequestDesk
 from eva_p1.agent_results import as_analysis, build_entry, failure_kind, take_clip_patiently
 from eva_p1.agent_scoring import ScoringPool
 from eva_p1.agent_servers import Servers, server_name
 from eva_p1.agent_service import LaneService
 from eva_p1.agent_types import AgentOptions, Analysis, Job, Params, ScoredClip
 from eva_p1.lanes import Lane
+from eva_p1.review_order import ORDER_NAME, OrderWriter
 from eva_state.keys import combo_key
 from eva_state.live import write_live
 
@@ -75,9 +77,11 @@ class EnhancedVideoAgentV4(LaneService):
         self.clients, self.bandit, self.analyzer = list(clients), bandit, analyzer
         self.video_dir, self.state_dir = Path(video_dir), state_dir
         self.options = options or AgentOptions()
-        self.hooks = HookChain(policies)
         self.board = Board(clock)
         self.ledger = Ledger(store, bandit)
+        rng = rng or random.Random()
+        self.desk = RequestDesk(self.ledger, lambda: self._servers.space, rng)
+        self.hooks = HookChain([self.desk, *policies])
         self.tickets = Tickets(0)
         self.stopping = threading.Event()
         self._clock = clock
@@ -86,7 +90,7 @@ class EnhancedVideoAgentV4(LaneService):
             bandit,
             prompts,
             self.hooks,
-            rng or random.Random(),
+            rng,
             key_of=combo_key,
             check_text=check_text or (lambda _text: None),
             is_banned=self.is_banned,
@@ -98,6 +102,7 @@ class EnhancedVideoAgentV4(LaneService):
         self._lanes: list[Lane] = []
         self._pool: ScoringPool | None = None
         self._error: BaseException | None = None
+        self._order: OrderWriter | None = None
 
     # ------------------------------------------------------------ the three calls of the contract
     def run_iteration_v4(self, params: Params) -> tuple[float, dict[str, Any], Path, dict[str, Any]]:
@@ -146,6 +151,10 @@ class EnhancedVideoAgentV4(LaneService):
         self._pool = ScoringPool(max(self.options.scoring_workers, len(self.clients)))
         try:
             self._warm_start()
+            self._hold(None)
+            self.desk.begin()
+            if self.state_dir is not None:
+                self._order = OrderWriter(self.ledger.store, self.bandit, self.state_dir / ORDER_NAME, write_live, self._clock)
             resumed = self._resumed_jobs()
             self._lanes = [Lane(client, self, resumed.get(server_name(client))) for client in self.clients]
             for lane in self._lanes:
@@ -154,6 +163,10 @@ class EnhancedVideoAgentV4(LaneService):
                 time.sleep(POLL)
                 self._update_state()
                 self._drain()
+                if self._order is not None:
+                    self._order.publish()
+                if self._ended_by_person():
+                    self.stop("a person asked for no further clip")
         except KeyboardInterrupt:
             self.stop("interrupted")
             for lane in self._lanes:
@@ -186,22 +199,6 @@ class EnhancedVideoAgentV4(LaneService):
             self.say(f"stopping: {reason}")
             for lane in self._lanes:
                 lane.kick()
-
-    # ------------------------------------------------------------ for policies (agent_hooks.AgentControl)
-    def ban(self, key: str, reason: str, by: str) -> bool:
-        """Bans a combo for everybody: state, bandit and servers' queues. False where it was banned already."""
-        if not self.ledger.ban(key, reason, by):
-            return False
-        self.say(f"banned {key}: {reason}")
-        for lane in self._lanes:
-            lane.kick(check_bans=True)
-        return True
-
-    def recent_rewards(self, key: str) -> list[float]:
-        return self.ledger.recent_rewards(key)
-
-    def is_banned(self, key: str) -> bool:
-        return self.ledger.is_banned(key)
 
     # ------------------------------------------------------------ what a subclass may change
     def analyse(self, path: Path, job: Job) -> Analysis:
@@ -247,6 +244,8 @@ class EnhancedVideoAgentV4(LaneService):
         result = ScoredClip(job, video, path, analysis, entry, minutes, tries, best)
         for key, reason in bans:
             self.ban(key, reason, by="autoban")
+        if self._order is not None:
+            self._order.scored(video)
         self.hooks.on_scored(self, result)
         return result
 
@@ -284,6 +283,7 @@ class EnhancedVideoAgentV4(LaneService):
             states = self.board.server_states()
             best = next((state for state in ("running", "waiting_for_server") if state in states), "starting")
             self.board.set_state(best)
+            self.board.set_requests(self.desk.waiting)
 
     def _wind_down(self, live: LiveWriter | None) -> None:
         """Ends lanes and pool, writes the views and the last live status."""

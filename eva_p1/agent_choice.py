@@ -103,6 +103,7 @@ class Chooser:
 
         ``again``: the failed job whose prompt and seed it takes; ``plan``: the proposal that may name them.
         """
+        source = again or plan
         prompt = again.prompt_text() if again else self._prompt_of(plan)
         now = self._clock()
         prompt_id = str(uuid.UUID(int=random.SystemRandom().getrandbits(128), version=4))  # never from the seeded rng: ids must not repeat
@@ -114,13 +115,13 @@ class Chooser:
             combo_key=self._key_of(params),
             prompt=prompt.text,
             negative_prompt=prompt.negative,
-            seed=self._seed_of(again or plan),
+            seed=self._seed_of(source),
             prefix=f"{self._options.prefix}_{stamp}_{prompt_id[:8]}",
             seconds=self._options.seconds,
             submitted_at=now,
             scenario_id=getattr(prompt, "scenario_id", None),
             retry_of=again.prompt_id if again else None,
-            request=(again or plan).request if again or plan else None,
+            request=source.request if source else None,
         )
 
     def _prompt_of(self, plan: Proposal | None) -> Any:

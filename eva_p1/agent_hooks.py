@@ -2,7 +2,8 @@
 
 A policy is an object with any of the methods of :class:`AgentHooks`. Policies are asked in the order given:
 
-- ``propose``: the first that answers with params decides what is tried next (the bandit decides where none does);
+- ``propose``: the first that answers with params (or a :class:`Proposal`) decides what is tried next (the bandit decides where none does);
+  ``on_refused``: that policy is told why, where its proposal cannot be tried;
 - ``whitelist``: the params that may be tried at all; several whitelists are intersected by combo key;
 - ``allow``: the first that answers with a reason vetoes that choice;
 - ``on_scored``, ``on_failed``, ``on_event``, ``on_message``: told in order, after the state was written.
@@ -17,7 +18,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-from eva_p1.agent_types import FailedTry, Params, ScoredClip
+from eva_p1.agent_types import FailedTry, Params, Proposal, ScoredClip
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,11 @@ class AgentControl(Protocol):
     def ban(self, key: str, reason: str, by: str) -> bool: ...
     def stop(self, reason: str) -> None: ...
     def recent_rewards(self, key: str) -> list[float]: ...
+    def is_banned(self, key: str) -> bool: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def stop_after(self) -> None: ...
+    def skip(self, prompt_id: str) -> bool: ...
 
 
 class AgentHooks:
@@ -35,9 +41,12 @@ class AgentHooks:
 
     name = "hooks"
 
-    def propose(self, agent: AgentControl) -> Params | None:
+    def propose(self, agent: AgentControl) -> Params | Proposal | None:
         """Params to try next, or None to leave the choice to whoever comes after."""
         return None
+
+    def on_refused(self, agent: AgentControl, proposal: Proposal, reason: str) -> None:
+        """What was proposed cannot be tried: a ban, the search space, the whitelist, a server or another policy forbids it."""
 
     def whitelist(self) -> Sequence[Params] | None:
         """The only params that may be tried, or None for no such limit."""
@@ -79,12 +88,16 @@ class HookChain:
             except Exception:
                 log.exception("policy %s failed in %s; it is passed over", policy_name(policy), method)
 
-    def propose(self, agent: AgentControl) -> tuple[Params | None, str]:
-        """(params, name of the policy that proposed them), or (None, "")."""
-        for policy, params in self._call("propose", agent):
-            if params is not None:
-                return dict(params), policy_name(policy)
+    def propose(self, agent: AgentControl) -> tuple[Proposal | None, str]:
+        """(proposal, name of the policy that made it), or (None, "")."""
+        for policy, found in self._call("propose", agent):
+            if found is not None:
+                return found if isinstance(found, Proposal) else Proposal(dict(found)), policy_name(policy)
         return None, ""
+
+    def on_refused(self, agent: AgentControl, proposal: Proposal, reason: str) -> None:
+        for _ in self._call("on_refused", agent, proposal, reason):
+            pass
 
     def whitelist(self, key_of: Callable[[Params], str]) -> list[Params] | None:
         """The params every whitelist holds, compared by ``key_of``; None where no policy sets one."""

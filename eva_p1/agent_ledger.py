@@ -92,13 +92,20 @@ class Ledger:
     # ------------------------------------------------------------ a try
     def submitted(self, job: Job) -> None:
         with self.lock:
+            self.answer(job.request, "taken", prompt_id=job.prompt_id)
             self.store.submitted(job.submitted_data())
+
+    def answer(self, request: str | None, outcome: str, message: str = "", **found: str) -> None:
+        """Says what came of a person's request; nothing where there was none. ``found``: ``prompt_id``, ``video``."""
+        if request is not None:
+            self.store.answer_request(request, outcome, message, **found)
 
     def renamed(self, job: Job, prompt_id: str) -> None:
         """The prompt goes by another id from now on."""
         with self.lock:
             old = job.submitted_data()
             job.prompt_id = prompt_id
+            self.answer(job.request, "taken", prompt_id=prompt_id)
             self.store.submitted(job.submitted_data())
             self.store.failed(old["prompt_id"], {**old, "kind": "withdrawn", "reason": f"goes on as {prompt_id}", "cost_minutes": 0.0})
 
@@ -123,6 +130,7 @@ class Ledger:
         """Records a scored clip and learns from it; returns the (key, reason) the bandit now wants banned."""
         with self.lock:
             self.store.generated(job.prompt_id, entry, reward, minutes)
+            self.answer(job.request, "made", prompt_id=job.prompt_id, video=entry["video"])
             self._remember(job.combo_key, entry["video"], reward)
             try:
                 bans = self.bandit.update(job.params, reward, cost_minutes=minutes or None, source="auto", video=entry["video"])
@@ -136,6 +144,7 @@ class Ledger:
     def failed(self, job: Job, kind: str, reason: str, minutes: float) -> None:
         """Records a failed try. A blameless kind ends the pull without teaching anything."""
         with self.lock:
+            self.answer(job.request, "returned" if kind == "withdrawn" else "failed", reason, prompt_id=job.prompt_id)
             self.store.failed(job.prompt_id, {**job.submitted_data(), "kind": kind, "reason": reason, "cost_minutes": round(minutes, 5)})
             if kind in BLAMELESS_KINDS:
                 self.bandit.cancel(job.params)

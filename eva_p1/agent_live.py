@@ -16,7 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from eva_p1.agent_preview import PREVIEW_NAME, small_jpeg
 from eva_p1.agent_types import Job, Params, frames_of
+from eva_state.live import write_live_bytes
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +92,10 @@ class Board:
         self._messages: deque[str] = deque(maxlen=RECENT_MESSAGES)
         self._servers: dict[str, dict[str, Any]] = {}
         self._started = clock()
+        self._skipped = 0
+        self._holding = ""
+        self._requests = 0
+        self._previews: dict[str, tuple[int, bytes]] = {}  # by server: how many pictures its prompt sent, and the last
 
     # ------------------------------------------------------------ written by the agent
     def begin(self, total: int | None, best: tuple[float, str] | None) -> None:
@@ -99,6 +105,32 @@ class Board:
     def set_state(self, state: str) -> None:
         with self._lock:
             self._state = state
+
+    def set_holding(self, why: str) -> None:
+        """``paused``, ``stop_after``, or nothing while the agent goes on."""
+        with self._lock:
+            self._holding = why
+
+    def set_requests(self, waiting: int) -> None:
+        with self._lock:
+            self._requests = waiting
+
+    def preview(self, job: Job, image: bytes) -> None:
+        """A picture of what ``job`` looks like by now."""
+        with self._lock:
+            now = self._now_of(job)
+            if now is not None:
+                now["preview"] = (now.get("preview") or 0) + 1
+                self._previews[job.api] = (now["preview"], image)
+
+    def shown_preview(self) -> tuple[str, bytes] | None:
+        """(what tells it from others, picture) of the clip the snapshot calls ``now``."""
+        with self._lock:
+            now = next((row["now"] for row in self._servers.values() if row.get("now")), None)
+            found = self._previews.get(now["server"]) if now is not None else None
+            if now is None or found is None or found[0] != now.get("preview"):
+                return None
+            return f"{now['prompt_id']}-{found[0]}", found[1]
 
     def set_simulator(self, simulator: bool) -> None:
         with self._lock:
@@ -121,6 +153,8 @@ class Board:
                 "combo_key": job.combo_key,
                 "prompt_id": job.prompt_id,
                 "prompt": job.prompt,
+                "request": job.request,
+                "preview": None,
                 "node": None,
                 "step": None,
                 "steps": None,
@@ -174,7 +208,9 @@ class Board:
             self._gpu_minutes += run_minutes
             self._last = last
             if not scored:
-                self._failed += 1
+                skipped = (last or {}).get("kind") == "skipped"
+                self._skipped += skipped
+                self._failed += not skipped
                 return False
             self._scored += 1
             if score is not None and (self._best is None or score > self._best[0]):
@@ -206,12 +242,16 @@ class Board:
                 "pid": os.getpid(),
                 "updated_at": at,
                 "started_at": self._started,
-                "state": self._state,
+                "state": "paused" if self._holding == "paused" and self._state in ("running", "waiting_for_server") else self._state,
+                "paused": self._holding == "paused",
+                "stop_after": self._holding == "stop_after",
+                "requests": self._requests,
                 "simulator": self._simulator,
                 "iteration": self._tries,
                 "iterations": self._total,
                 "scored": self._scored,
                 "failed": self._failed,
+                "skipped": self._skipped,
                 "now": busy[0] if busy else None,
                 "next": waiting[0] if waiting else None,
                 "best_score": self._best[0] if self._best else None,
@@ -249,6 +289,8 @@ class LiveWriter:
 
     def __init__(self, board: Board, path: Path, write: Callable[[Path, dict[str, Any]], None], interval: float = WRITE_INTERVAL):
         self._board, self._path, self._write, self._interval = board, path, write, interval
+        self._preview_path = path.with_name(PREVIEW_NAME)
+        self._shown: str | None = ""  # of which picture the file is; "" at first, for an earlier run's may lie there
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="eva-live", daemon=True)
         self._complained = False
@@ -270,8 +312,22 @@ class LiveWriter:
 
     def _once(self) -> None:
         try:
+            self._write_preview()
             self._write(self._path, self._board.snapshot())
         except OSError as error:  # the live file is a convenience: a full disk must not end the run because of it
             if not self._complained:
                 log.warning("cannot write %s: %s; the live view will be missing", self._path, error)
                 self._complained = True
+
+    def _write_preview(self) -> None:
+        """The picture first, so that the status never names one that is not there."""
+        found = self._board.shown_preview()
+        which = None if found is None else found[0]
+        if which == self._shown:
+            return
+        picture = None if found is None else small_jpeg(found[1])
+        if picture is None:
+            self._preview_path.unlink(missing_ok=True)
+        else:
+            write_live_bytes(self._preview_path, picture)
+        self._shown = which

@@ -11,9 +11,11 @@ from typing import Any
 from eva_env_base import EvaError, StateError, UsageError
 from eva_p1.agent_budget import Tickets
 from eva_p1.agent_choice import Chooser
+from eva_p1.agent_controls import Controls
 from eva_p1.agent_hooks import HookChain
 from eva_p1.agent_ledger import Ledger
 from eva_p1.agent_live import Board
+from eva_p1.agent_requests import RequestDesk
 from eva_p1.agent_results import name_of_clip
 from eva_p1.agent_scoring import ScoringPool
 from eva_p1.agent_servers import Servers, server_name
@@ -23,7 +25,7 @@ from eva_p1.lanes import Lane
 log = logging.getLogger("eva.agent")
 
 
-class LaneService:
+class LaneService(Controls):
     """The agent as its lanes see it. Part of ``EnhancedVideoAgentV4``, which makes the attributes."""
 
     options: AgentOptions
@@ -31,6 +33,7 @@ class LaneService:
     tickets: Tickets
     stopping: threading.Event
     hooks: HookChain
+    desk: RequestDesk
     state_dir: Path | None
     ledger: Ledger
     _servers: Servers
@@ -39,9 +42,6 @@ class LaneService:
     _pool: ScoringPool | None
     _error: BaseException | None
     stop: Callable[..., None]
-    is_banned: Callable[[str], bool]
-    recent_rewards: Callable[[str], list[float]]
-    ban: Callable[..., bool]
     _drain: Callable[[], None]
     _score_task: Callable[[Lane, Job, Any], None]
 
@@ -112,6 +112,7 @@ class LaneService:
     def withdraw(self, job: Job, reason: str) -> None:
         """A prompt left its server's queue before it started: nothing was paid, its place in the run is free again."""
         self.ledger.failed(job, "withdrawn", reason, 0.0)
+        self.desk.give_back(job.request)
         if job.ticket:
             self.tickets.give_back()
         log.info("withdrawn: %s: %s", job.combo_key, reason)

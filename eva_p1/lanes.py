@@ -22,6 +22,7 @@ from eva_p1.agent_live import Board
 from eva_p1.agent_patience import RESUME_ORDER, RESUME_WORDS, states_of, until_up
 from eva_p1.agent_servers import server_name
 from eva_p1.agent_types import AgentOptions, Job
+from eva_p1.lane_withdraw import Withdrawals
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ class LaneOwner(Protocol):
     tickets: Tickets
     stopping: threading.Event
 
+    @property
+    def holding(self) -> str | None: ...
     def prepare(self, client: Any) -> None: ...
     def next_job(self, api: str) -> Job | None: ...
     def adopt(self, job: Job) -> bool: ...
@@ -52,7 +55,7 @@ class LaneOwner(Protocol):
     def lane_rests(self, lane: Lane, reason: str) -> None: ...
 
 
-class Lane:
+class Lane(Withdrawals):
     """Drives one server. ``resumed`` are jobs of an earlier run that were in flight there."""
 
     def __init__(self, client: Any, owner: LaneOwner, resumed: list[Job] | None = None, *, monotonic: Callable[[], float] = time.monotonic):
@@ -83,6 +86,12 @@ class Lane:
     @property
     def alive(self) -> bool:
         return self._waiter.is_alive() or self._feeder.is_alive()
+
+    @property
+    def idle(self) -> bool:
+        """True while the lane has nothing under way: no prompt and no clip being scored."""
+        with self._lock:
+            return not self._jobs and not self._scoring
 
     @property
     def resting(self) -> bool:
@@ -147,6 +156,7 @@ class Lane:
             try:
                 if self._check_bans:
                     self._withdraw_banned()
+                self._skip_asked()
                 self._top_up()
             except ComfyError as error:
                 log.info("%s: %s", self.api, error)
@@ -163,6 +173,9 @@ class Lane:
     # ------------------------------------------------------------ feeding
     def _top_up(self) -> None:
         while not self._over() and self._up.is_set():
+            holding = self.owner.holding
+            if holding is not None:
+                return self._hold_back(holding)
             with self._lock:
                 unposted = next((job for job in self._jobs if not job.posted), None)
                 full = len(self._jobs) >= self.owner.options.depth
@@ -177,7 +190,8 @@ class Lane:
                 return
             with self._lock:
                 self._jobs.append(job)
-            self._post(job)
+            if self.owner.holding is None:  # a pause may have come while it was chosen
+                self._post(job)
 
     def _hold(self) -> bool:
         """Whether a free place should still wait for the score of the clip before."""
@@ -220,30 +234,6 @@ class Lane:
             job.posted, job.doubtful = True, False
             self._show_queue()
             self._head_ready.notify_all()
-
-    def _withdraw_banned(self) -> None:
-        self._check_bans = False
-        with self._lock:
-            suspects = [job for job in self._jobs if job.posted and self.owner.is_banned(job.combo_key)]
-        try:
-            for job in suspects:
-                self._withdraw(job, f"{job.combo_key} was banned before it started")
-        except ComfyError:
-            self._check_bans = True
-            raise
-
-    def _withdraw(self, job: Job, reason: str) -> bool:
-        """Takes a prompt that has not started out of the server's queue; False where it had started (it is paid for: let it end)."""
-        if self.client.state_of(job.prompt_id) != "pending":
-            return False
-        self.client.delete_pending(job.prompt_id)
-        # ComfyUI answers 200 to every delete, also when the prompt started in between: only its absence proves it is gone.
-        if self.client.state_of(job.prompt_id) != "unknown":
-            return False
-        job.withdrawn = reason
-        self._drop(job)
-        self.owner.withdraw(job, reason)
-        return True
 
     # ------------------------------------------------------------ waiting
     def _head(self) -> Job | None:
@@ -295,7 +285,7 @@ class Lane:
             log.warning("%s: %s", self.api, also)
         self._head_since = self._monotonic()
         self._drop(job)
-        self._fail(job, error.kind, str(error), run_seconds)
+        self._fail(job, "skipped" if error.kind == "interrupted" and job.skip else error.kind, str(error), run_seconds)
 
     def _on_away(self, reason: str) -> None:
         """The server cannot be reached: wait for it, then look which prompts it still knows."""
@@ -332,6 +322,8 @@ class Lane:
         elif progress.kind in ("started", "node", "step"):
             step = (progress.value, progress.max) if progress.kind == "step" else None
             self.owner.board.progress(job, progress.title or progress.node, step)
+        elif progress.kind == "preview" and progress.image:
+            self.owner.board.preview(job, progress.image)
 
     # ------------------------------------------------------------ start, pauses, end
     def _until_up(self, action: Callable[[], Any]) -> bool:
@@ -364,16 +356,6 @@ class Lane:
             else:
                 self.owner.say(f"a prompt of an earlier run is left for the next run, --iterations is used up: {job.combo_key}")
         self._show_queue()
-
-    def _leave_politely(self) -> None:
-        """At a stop: prompts that have not started leave the server's queue; a running one goes on, to be picked up next time."""
-        with self._lock:
-            jobs = [job for job in self._jobs if job.posted]
-        try:
-            for job in reversed(jobs):  # the last first, so that none starts while another is taken out
-                self._withdraw(job, "the run was stopped before it started")
-        except ComfyError as error:
-            log.warning("%s: prompts are left in its queue and will be picked up by the next run: %s", self.api, error)
 
     def _drop(self, job: Job) -> None:
         with self._lock:

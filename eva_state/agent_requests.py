@@ -63,7 +63,7 @@ class StoreRequests:
         raise NotImplementedError
 
     def request(self, action: str, details: Mapping[str, Any] | None = None, id: str | None = None) -> Done:
-        """Asks the agent for something. ``details``: ``name`` of a clip, ``params``, ``prompt``, ``negative_prompt``, ``prompt_id``, ``by``.
+        """Asks the agent for something. ``details``: a clip's ``name``, ``params``, ``prompt``, ``negative_prompt``, ``prompt_id``, ``by``.
 
         ``again`` and ``vary`` need ``name`` or ``params``, ``try`` needs ``params``. Raises ValueError for a malformed request.
         """
@@ -121,9 +121,8 @@ class StoreRequests:
         with self._lock:
             clip = self._model.clips.get(name)
             first = None if clip is None or clip.rating is None else clip.rating.data["rating"].get("overall_quality")
-        if id is None or self._model.known(id) is None:
-            if first is None:
-                raise ValueError(f"video_name: {name!r} is not rated, so there is nothing to repeat")
+        if first is None and (id is None or self._model.known(id) is None):
+            raise ValueError(f"video_name: {name!r} is not rated, so there is nothing to repeat")
         return self._record("repeat", {"name": name, "rating": found, "first": first, "rated_at": self._now()}, id)
 
     def consistency(self) -> dict[str, Any]:

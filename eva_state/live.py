@@ -19,11 +19,15 @@ def write_live(path: Path, data: dict[str, Any]) -> None:
     Raises OSError when the folder cannot be written (the caller decides whether that matters) and
     TypeError/ValueError for data that is not JSON.
     """
+    write_live_bytes(path, json.dumps(data, ensure_ascii=False, allow_nan=False).encode("utf-8"))
+
+
+def write_live_bytes(path: Path, content: bytes) -> None:
+    """:func:`write_live` for a file of another form (a picture)."""
     path = Path(path)
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
         os.replace(temporary, path)  # noqa: PTH105 - os.replace is atomic on every platform
     except OSError:
         temporary.unlink(missing_ok=True)
