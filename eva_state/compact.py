@@ -80,6 +80,11 @@ def compact(
             differs = difference(old, replay(journal))
             if differs:
                 raise StateError(f"{journal}: {differs} would not be the same after compacting; nothing was changed")
+        except OSError as error:
+            _restore(journal, backup, files)
+            raise StateError(
+                f"{journal}: the disk refused ({error.strerror or error}); nothing was changed, repeat with more room"
+            ) from error
         except BaseException:
             _restore(journal, backup, files)
             raise

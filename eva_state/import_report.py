@@ -132,6 +132,9 @@ def _import_file(source: Path, view: str, store: StateStore | Scratch, keep_in: 
     content = legacy.shaped(view, content)
     if keep_in is not None:
         _keep(path, keep_in)
+    if view != BANS and not isinstance(content, dict):
+        report.unreadable.append(f"the whole file: it holds a {type(content).__name__} instead of an object")
+        return report
     with store._lock:
         now = documents.document(store._model, view)
         clips = {clip.name: (clip.entry is not None, clip.rating is not None) for clip in store._model.clips.values()}
