@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import queue
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -94,8 +95,6 @@ def stop(process: subprocess.Popen[str], *, gently: bool = False) -> None:
     if process.poll() is not None:
         return
     if gently and sys.platform != "win32":
-        import signal
-
         process.send_signal(signal.SIGINT)
     else:
         process.terminate()
@@ -158,6 +157,17 @@ def free_port(host: str, wanted: int, *, fixed: bool) -> int:
     raise EvaError(f"port {wanted} is in use; choose another with --port")
 
 
+def end_on_hangup() -> None:
+    """A closed terminal (SIGHUP) or SIGTERM ends the demo as Ctrl-C does: its children run in sessions of their own."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
+            signal.signal(getattr(signal, name), interrupt)
+
+
 def run_demo(settings: Settings, *, iterations: int, serve: bool, seed: int = 0, no_token: bool = False) -> int:
     """Runs the demo to its end; the agent's exit code, or 130 after Ctrl-C."""
     state_dir, video_dir, note = choose_folders(settings)
@@ -171,6 +181,7 @@ def run_demo(settings: Settings, *, iterations: int, serve: bool, seed: int = 0,
     port = free_port(settings.host, settings.port, fixed=settings.origin["port"] == "--port")
     logs = state_dir / "logs_improved"
     folders = ["--state-dir", str(state_dir), "--video-dir", str(video_dir)]
+    end_on_hangup()
     children: list[Child] = []
     agent: subprocess.Popen[str] | None = None
     try:

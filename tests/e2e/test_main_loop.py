@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from eva_state.keys import combo_key
@@ -180,3 +181,15 @@ def test_the_demo_makes_clips_and_ends(world: World, tmp_path: Path) -> None:
     assert "SIMULATOR" in demo.output() and "http://127.0.0.1:" in demo.output()
     assert len(world.history()) == 2 and all(entry["simulator"] for entry in world.history())
     assert world.clips() == {entry["video"] for entry in world.history()}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGHUP on Windows")
+def test_a_closed_terminal_ends_the_demo_and_everything_it_started(world: World, tmp_path: Path) -> None:
+    demo = world.start("demo", "setup_qa_no_venv.py", "--demo", "--root", str(tmp_path), "--iterations", "50")
+    demo.line("Review page")
+    wait_until("a clip", world.history)
+    started = psutil.Process(demo.popen.pid).children(recursive=True)
+    assert len(started) >= 3
+    assert demo.stop(signal.SIGHUP) == 130, demo.output()
+    gone, alive = psutil.wait_procs(started, timeout=20)
+    assert not alive, alive
