@@ -29,6 +29,14 @@ COMMANDS = {
     "workflow": ["-m", "eva_p1.workflow"],
     "workflow check": ["-m", "eva_p1.workflow", "check"],
     "workflow convert": ["-m", "eva_p1.workflow", "convert"],
+    "state": ["-m", "eva_state"],
+    "state export": ["-m", "eva_state", "export"],
+    "state actions": ["-m", "eva_state", "actions"],
+    "state verify": ["-m", "eva_state", "verify"],
+    "state compact": ["-m", "eva_state", "compact"],
+    "state rebuild": ["-m", "eva_state", "rebuild"],
+    "state import": ["-m", "eva_state", "import"],
+    "state backup": ["-m", "eva_state", "backup"],
 }
 
 
