@@ -39,6 +39,8 @@ class AnalysisConfig:
     """Frames kept for the temporal measures; a longer clip is refused (generated clips have tens to hundreds)."""
     sampled_frames: int = 8
     """Frames measured at full resolution (blur, blockiness, noise), spread over the clip."""
+    exposure_frames: int = 24
+    """Frames whose histogram is taken (exposure), spread over the clip."""
     sparse_width: int = 320
     """Every frame is thinned to about this many columns for exposure and the temporal measures."""
     grid_cells: int = 32
@@ -129,7 +131,7 @@ class AnalysisConfig:
     def __post_init__(self) -> None:
         if {name for name, _ in self.weights} != set(METRICS) or any(weight <= 0 for _, weight in self.weights):
             raise UsageError(f"analysis weights must give each of {', '.join(METRICS)} a positive weight, not {self.weights}")
-        for name in ("time_limit_s", "max_frames", "sampled_frames", "sparse_width", "grid_cells", "score_floor"):
+        for name in ("time_limit_s", "max_frames", "sampled_frames", "exposure_frames", "sparse_width", "grid_cells", "score_floor"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"analysis setting {name} must be positive, not {getattr(self, name)}")
         if not 0 < self.blur_scales[0] < self.blur_scales[1]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import av
@@ -21,6 +23,10 @@ Luma = NDArray[np.uint8]
 
 #: libavutil's AVCOL_RANGE_JPEG (https://ffmpeg.org/doxygen/trunk/pixfmt_8h.html): luma uses all of 0..255.
 FULL_RANGE = 2
+
+#: libavutil's AVVideoEncParams (https://ffmpeg.org/doxygen/trunk/video__enc__params_8h.html): number of blocks, offset and size
+#: of a block, kind of coder (1: H.264) and the frame's quantiser; each block ends with its own difference from that.
+ENC_PARAMS, ENC_PARAMS_H264 = struct.Struct("@INNii"), 1
 
 
 @dataclass
@@ -48,12 +54,20 @@ def luma_of(frame: av.VideoFrame) -> Luma:
 
     More than 8 bits are cut to the top 8. Formats without a luma plane (RGB, palette) are converted to gray.
     """
-    shape = frame.format
+    name = frame.format.name
+    bits = _luma_bits(name)
+    if bits:
+        return _plane(frame.planes[0], bits, name)
+    return np.asarray(frame.reformat(format="gray").to_ndarray(), np.uint8)
+
+
+@cache
+def _luma_bits(name: str) -> int:
+    """Bits of a luma sample where the pixel format ``name`` keeps luma in a plane of its own, else 0."""
+    shape = av.VideoFormat(name)
     component, others = shape.components[0], shape.components[1:]
     alone = component.is_luma and component.plane == 0 and all(other.plane != 0 for other in others)  # not packed, as YUYV is
-    if alone and not shape.is_rgb and not shape.has_palette and 8 <= component.bits <= 16:
-        return _plane(frame.planes[0], component.bits, shape.name)
-    return np.asarray(frame.reformat(format="gray").to_ndarray(), np.uint8)
+    return int(component.bits) if alone and not shape.is_rgb and not shape.has_palette and 8 <= component.bits <= 16 else 0
 
 
 def _plane(plane: av.video.plane.VideoPlane, bits: int, name: str) -> Luma:
@@ -79,6 +93,27 @@ def chroma_of(frame: av.VideoFrame) -> tuple[Luma, Luma] | None:
             return None
         planes.append(_plane(plane, part.bits, shape.name))
     return planes[0], planes[1]
+
+
+def quantiser_of(frame: av.VideoFrame) -> float | None:
+    """Mean quantiser (QP, 0..51) of the blocks of an H.264 frame, as its decoder used them; ``None`` for anything else.
+
+    The quantiser's step doubles every 6 (ITU-T H.264, 8.5.9). Needs a decoder opened by :func:`read_frames`, which asks for it.
+    """
+    for data in frame.side_data:
+        if getattr(data.type, "name", "") != "VIDEO_ENC_PARAMS":
+            continue
+        held = bytes(data)
+        if len(held) < ENC_PARAMS.size:
+            return None
+        blocks, offset, size, kind, frame_qp = ENC_PARAMS.unpack_from(held)
+        if kind != ENC_PARAMS_H264 or size < 4 or size % 4 or offset % 4 or len(held) < offset + blocks * size:
+            return None
+        if not blocks:
+            return float(frame_qp)
+        table = np.frombuffer(held, np.int32, count=blocks * size // 4, offset=offset).reshape(blocks, size // 4)
+        return float(frame_qp + table[:, -1].mean() if size == 20 else frame_qp)
+    return None
 
 
 def _is_full_range(frame: av.VideoFrame) -> bool:
@@ -120,6 +155,7 @@ def read_frames(path: Path, info: ClipInfo, time_limit_s: float, clock: Callable
         if stream.codec_context is None:
             raise ClipError(f"{path}: no decoder for its video stream")
         stream.thread_type = "NONE"  # one thread a clip: several clips are scored side by side
+        stream.codec_context.options = {"export_side_data": "venc_params"}  # for quantiser_of(); costs nothing measurable
         info.codec = stream.codec_context.name
         info.header_frames = int(stream.frames or 0)
         info.header_fps = float(stream.average_rate or 0)

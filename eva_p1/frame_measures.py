@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -17,8 +18,10 @@ from .decode import Luma
 
 Profile = NDArray[np.float64]
 
-#: Sharpness is measured on at most this many pixels: the busiest tiles of a large frame. 16 tiles of 128 x 128.
-TILE, TILES = 128, 16
+#: Sharpness is measured on at most this many pixels: the busiest tiles of a large frame.
+TILE, TILES = 128, 9
+STRIP = 64  # rows
+QUANTILE_PIXELS = 32_768  # pixels a quantile of a picture is taken from
 MIN_SIDE = 32  # smaller pictures have no room for the coarse scale or for three periods of an 8-pixel grid
 MAX_WIDTH = 16.0  # pixels; wider edges look the same at both scales
 EDGE_CONTRAST = 2.0  # luma codes a pixel at the coarse scale: weaker gradients are shading, not edges
@@ -36,8 +39,17 @@ def histogram(luma: Luma) -> NDArray[np.float64]:
     return counts.ravel().astype(np.float64) / luma.size
 
 
+def block_means(sparse: Luma, cells: int) -> tuple[Luma, float]:
+    """Means of the cells of a grid with ``cells`` cells along the longer side, and the pixels in a cell."""
+    height, width = sparse.shape
+    side = max(1, round(max(height, width) / cells))
+    rows, columns = max(1, height // side), max(1, width // side)
+    used = sparse[: rows * side, : columns * side] if min(height, width) >= side else sparse
+    return np.asarray(cv2.resize(used, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8), used.size / (rows * columns)
+
+
 def busiest_tiles(luma: Luma) -> Luma:
-    """The frame itself when it is small, else its tiles of highest contrast side by side, (<= 512, <= 512).
+    """The frame itself when it is small, else its tiles of highest contrast side by side, (<= 384, <= 384).
 
     Sharpness is judged where there is something to be sharp: a large flat sky says nothing.
     """
@@ -66,9 +78,9 @@ def noise_sigma(luma: Luma) -> float:
     which smooth shading and straight edges do not excite. The median of the absolute response stands in for its mean,
     so that texture in less than half of the picture does not count.
     """
-    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
-    response = cv2.filter2D(luma, cv2.CV_16S, kernel)[1:-1, 1:-1]
-    counts = np.bincount(np.abs(response).ravel(), minlength=2)
+    second = np.array([1, -2, 1], np.float32)
+    response = cv2.convertScaleAbs(cv2.sepFilter2D(luma, cv2.CV_16S, second, second)[1:-1, 1:-1])  # capped at 255: sigma 63
+    counts = cv2.calcHist([response], [0], None, [256], [0.0, 256.0]).ravel().astype(np.float64)
     # Interpolated median: most responses are a few whole numbers, and a plain median would move in steps.
     share = np.cumsum(counts) / response.size
     code = int(np.searchsorted(share, 0.5))
@@ -85,46 +97,50 @@ class EdgeEnergy:
     coarse: float
 
 
-def edge_energy(luma: Luma, config: AnalysisConfig, noise: float) -> EdgeEnergy | None:
-    """Gradient energy across the strongest edges of Y at the two scales of ``config.blur_scales``; ``None``: no edge at all.
+def edge_energy(picture: Luma, config: AnalysisConfig, noise: float, tiled: bool = False) -> EdgeEnergy | None:
+    """Gradient energy across the strongest edges at the two scales of ``config.blur_scales``; ``None``: no edge at all.
 
-    The edges are the share ``config.blur_edge_share`` of pixels with the largest gradient at the coarse scale (noise is
-    weak there), widened so that each edge's whole cross-section counts.
+    ``picture``: a frame's luma or, ``tiled``, its :func:`busiest_tiles`. The edges are the share ``config.blur_edge_share`` of
+    pixels with the largest gradient at the coarse scale (noise is weak there), widened so that each edge's whole cross-section
+    counts.
     """
-    if min(luma.shape) < MIN_SIDE:
+    if min(picture.shape) < MIN_SIDE:
         return None
-    picture = busiest_tiles(luma)
-    tiled = picture.shape != luma.shape
-    source = picture.astype(np.float32)
-    fine, coarse = (_gradient_energy(source, scale) for scale in config.blur_scales)
+    source = cv2.multiply(picture, 0.5, dtype=cv2.CV_32F)  # a central difference is half of that of the neighbours
+    fine, coarse = (_gradients(source, scale) for scale in config.blur_scales)
     border = math.ceil(2 * config.blur_scales[1])
     inside = _inner_mask(picture.shape, border, TILE if tiled else 0)
-    coarse_inside = np.where(inside, coarse, 0.0)
-    kept = max(16, int(config.blur_edge_share * int(inside.sum())))
-    flat = coarse_inside.ravel()
-    threshold = float(np.partition(flat, flat.size - kept)[flat.size - kept])
+    energy = cv2.multiply(coarse[0], coarse[0])
+    cv2.accumulateSquare(coarse[1], energy)
+    # A quantile of every n-th pixel is that of all, for a fraction of the work; the rim and the seams are no candidates.
+    step = max(1, round(math.sqrt(energy.size / QUANTILE_PIXELS)))
+    some = energy[::step, ::step][inside[::step, ::step] > 0]
+    if not some.size:
+        return None
+    kept = min(some.size, max(16 // step**2, int(config.blur_edge_share * some.size)))
     noise_coarse = noise**2 * _noise_gain(config.blur_scales[1])
-    if threshold < EDGE_CONTRAST**2 + 4 * noise_coarse:
-        strong = flat[flat >= EDGE_CONTRAST**2 + 4 * noise_coarse]
-        if strong.size < 16:
-            return None
-        threshold = EDGE_CONTRAST**2 + 4 * noise_coarse
-    strongest = (coarse_inside >= threshold).astype(np.uint8)
+    weakest = EDGE_CONTRAST**2 + 4 * noise_coarse
+    threshold = float(np.partition(some, some.size - kept)[some.size - kept])
+    strongest = cv2.bitwise_and(cv2.compare(energy, max(threshold, weakest), cv2.CMP_GE), inside)
+    if cv2.countNonZero(strongest) < 16:
+        return None
     reach = 2 * border + 1
-    edges = (cv2.dilate(strongest, np.ones((reach, reach), np.uint8)) > 0) & inside
-    share = float(edges.sum())
-    energy_fine = float(fine[edges].sum()) - share * noise**2 * _noise_gain(config.blur_scales[0])
-    energy_coarse = float(coarse[edges].sum()) - share * noise_coarse
+    edges = cv2.bitwise_and(cv2.dilate(strongest, np.ones((reach, reach), np.uint8)), inside)
+    share = float(cv2.countNonZero(edges))
+    fine_sum, coarse_sum = (sum(cv2.norm(part, cv2.NORM_L2SQR, edges) for part in parts) for parts in (fine, coarse))
+    energy_fine = fine_sum / share - noise**2 * _noise_gain(config.blur_scales[0])
+    energy_coarse = coarse_sum / share - noise_coarse
     if energy_coarse <= 0 or energy_fine <= 0:
         return None
-    return EdgeEnergy(energy_fine / share, energy_coarse / share)
+    return EdgeEnergy(energy_fine, energy_coarse)
 
 
-def _gradient_energy(source: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
-    smooth = cv2.GaussianBlur(source, (0, 0), scale)
-    along_x = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=1, scale=0.5)
-    along_y = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=1, scale=0.5)
-    return along_x * along_x + along_y * along_y
+def _gradients(source: NDArray[np.float32], scale: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Differences of the two neighbours, across and down, of ``source`` smoothed at ``scale``; the outermost pixels are left out."""
+    reach = 2 * math.ceil(3.5 * scale) + 1
+    smooth = cv2.GaussianBlur(source, (reach, reach), scale)
+    across = cv2.subtract(smooth[1:-1, 2:], smooth[1:-1, :-2])
+    return np.asarray(across, np.float32), np.asarray(cv2.subtract(smooth[2:, 1:-1], smooth[:-2, 1:-1]), np.float32)
 
 
 def _noise_gain(scale: float) -> float:
@@ -132,14 +148,15 @@ def _noise_gain(scale: float) -> float:
     return 1.0 / (4.0 * math.pi * scale**4)
 
 
-def _inner_mask(shape: tuple[int, ...], border: int, tile: int) -> NDArray[np.bool_]:
-    """True away from the picture's rim and, where tiles were put side by side, from their seams."""
+@lru_cache(maxsize=8)
+def _inner_mask(shape: tuple[int, ...], border: int, tile: int) -> Luma:
+    """255 away from the picture's rim and, where tiles were put side by side, from their seams; for :func:`_gradients`' shape."""
     axes = []
     for size in shape:
         place = np.arange(size) % tile if tile else np.arange(size)
         last = (tile or size) - 1
         axes.append((place >= border) & (place <= last - border))
-    return axes[0][:, None] & axes[1][None, :]
+    return (axes[0][:, None] & axes[1][None, :])[1:-1, 1:-1].astype(np.uint8) * 255
 
 
 def edge_width(energies: list[EdgeEnergy], scales: tuple[float, float]) -> float:
@@ -176,10 +193,20 @@ def step_profiles(luma: Luma, caps: tuple[int, ...]) -> tuple[Profile, Profile]:
 
     Block edges are many small steps in one line; a cap keeps a few large natural edges from drowning them.
     """
-    across, down = cv2.absdiff(luma[:, 1:], luma[:, :-1]), cv2.absdiff(luma[1:], luma[:-1])
-    columns = [cv2.reduce(np.minimum(across, cap), 0, cv2.REDUCE_AVG, dtype=cv2.CV_64F).ravel() for cap in caps]
-    rows = [cv2.reduce(np.minimum(down, cap), 1, cv2.REDUCE_AVG, dtype=cv2.CV_64F).ravel() for cap in caps]
-    return np.asarray(columns, np.float64), np.asarray(rows, np.float64)
+    height, width = luma.shape
+    columns = np.zeros((len(caps), width - 1))
+    rows = np.zeros((len(caps), height - 1))
+    # In strips that stay in the processor's cache: whole frames would cost their memory traffic several times over.
+    for top in range(0, height, STRIP):
+        strip = luma[top : top + STRIP + 1]
+        across = cv2.absdiff(strip[:STRIP, 1:], strip[:STRIP, :-1])
+        down = cv2.absdiff(strip[1:], strip[:-1]) if len(strip) > 1 else across[:0]
+        for place, cap in enumerate(caps):
+            columns[place] += cv2.reduce(cv2.min(across, float(cap)), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
+            if len(down):
+                sums = cv2.reduce(cv2.min(down, float(cap)), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
+                rows[place, top : top + len(sums)] = sums.ravel()
+    return columns / height, rows / width
 
 
 @dataclass(frozen=True)
@@ -229,5 +256,5 @@ def block_grid(columns: Profile, rows: Profile, periods: tuple[float, float], ha
 
 
 def _running_median(values: Profile, reach: int) -> Profile:
-    padded = np.pad(values, reach // 2, mode="edge")
-    return np.median(np.lib.stride_tricks.sliding_window_view(padded, reach), axis=1)
+    """Median of each value and its ``reach`` - 1 (2 or 4) neighbours; the ends are repeated outwards."""
+    return np.asarray(cv2.medianBlur(values.astype(np.float32)[None, :], reach), np.float64).ravel()

@@ -47,21 +47,33 @@ class TemporalMeasures:
     findings: tuple[Finding, ...]
 
 
+def common_change(before: Grid, after: Grid, dark: float) -> Series:
+    """Change of brightness common to the picture, for each pair of frames (pairs, cells): the median of the relative change.
+
+    Cells darker than ``dark`` in either frame are left out; 0 where less than a twentieth is lit.
+    """
+    lit = (before >= dark) & (after >= dark)
+    relative = np.where(lit, 2.0 * (after - before) / np.maximum(before + after, dark), np.inf)
+    relative.sort(axis=1)
+    count = np.count_nonzero(lit, axis=1)
+    pair = np.arange(len(before))
+    low, high = relative[pair, np.maximum(0, (count - 1) // 2)], relative[pair, np.minimum(count // 2, relative.shape[1] - 1)]
+    return np.where(count >= 0.05 * relative.shape[1], (low.astype(np.float64) + high) / 2, 0.0)
+
+
 def relative_change(before: Grid, after: Grid, dark: float) -> tuple[Series, Grid]:
     """Change of brightness from ``before`` to ``after`` (frames, rows, columns): common to the picture, and what is left.
 
-    The common part is the median over cells of the relative change: flicker moves all cells the same way, motion moves
-    them in all directions. Cells darker than ``dark`` in either frame are left out. What is left is absolute (0..1).
+    Flicker moves all cells the same way, motion moves them in all directions: the common part is their median. What is left
+    is absolute (0..1).
     """
-    level = (before + after) / 2
-    lit = (before >= dark) & (after >= dark)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        relative = np.where(lit, (after - before) / level, np.nan).reshape(len(before), -1)
-    enough = lit.reshape(len(before), -1).mean(axis=1) >= 0.05
-    common = np.zeros(len(before))
-    if enough.any():
-        common[enough] = np.nanmedian(relative[enough], axis=1)
-    return common, np.asarray((after - before) - common[:, None, None] * level, np.float32)
+    common = common_change(before.reshape(len(before), -1), after.reshape(len(after), -1), dark)
+    return common, np.asarray((after - before) - common.astype(np.float32)[:, None, None] * ((before + after) / 2), np.float32)
+
+
+def agreed(first: Series, second: Series) -> Series:
+    """The smaller of two estimates of the same change, 0 where they have opposite signs."""
+    return np.where(first * second > 0, np.sign(first) * np.minimum(np.abs(first), np.abs(second)), 0.0)
 
 
 def reversals(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -76,19 +88,26 @@ def reversals(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDAr
 def measure_time(grid: Grid, seconds: Series, noise: float, config: AnalysisConfig) -> TemporalMeasures:
     """All temporal measures of a clip of at least two frames. ``noise``: sd of a cell's mean from white noise, 0..1."""
     frames = len(grid)
+    flat = grid.reshape(frames, -1)
+    # The same cells ordered by brightness: a pan or zoom moves cells about and leaves their order statistics nearly as they
+    # were, a change of brightness moves both. What the two estimates agree on is no motion.
+    ordered = np.sort(flat, axis=1)
     common, rest = relative_change(grid[:-1], grid[1:], config.dark_cell)
-    motion = np.sqrt(np.maximum(0.0, np.mean(rest.astype(np.float64) ** 2, axis=(1, 2)) - 2 * noise**2))
-    lit = grid.mean(axis=(1, 2)) >= config.dark_cell  # out of or into black is a fade, not a cut
+    motion = np.sqrt(np.maximum(0.0, np.mean(np.square(rest), axis=(1, 2), dtype=np.float64) - 2 * noise**2))
+    lit = flat.mean(axis=1) >= config.dark_cell  # out of or into black is a fade, not a cut
     cuts = tuple(frame for frame in find_cuts(motion) if lit[frame] and lit[frame - 1])
 
     flicker = np.zeros(frames)
+    gains = common
     for lag in config.flicker_lags:
         if frames <= 2 * lag:
             break
-        change = common if lag == 1 else relative_change(grid[:-lag], grid[lag:], config.dark_cell)[0]
+        cells = common if lag == 1 else common_change(flat[:-lag], flat[lag:], config.dark_cell)
+        change = agreed(cells, common_change(ordered[:-lag], ordered[lag:], config.dark_cell))
+        gains = change if lag == 1 else gains
         middle = slice(lag, frames - lag)
         flicker[middle] = np.maximum(flicker[middle], reversals(change[:-lag], change[lag:]))
-    head, tail = end_jumps(common, cuts)
+    head, tail = end_jumps(gains, cuts)
     flicker[0], flicker[-1] = max(flicker[0], head), max(flicker[-1], tail)
     global_rms = float(np.sqrt(np.mean(flicker**2)))
 
@@ -100,7 +119,7 @@ def measure_time(grid: Grid, seconds: Series, noise: float, config: AnalysisConf
     counted_local = max(0.0, local - allowed) * config.flicker_local_weight
     combined = float(np.hypot(global_rms, counted_local))
 
-    holds = find_holds(grid, seconds, noise, config)
+    holds = find_holds(grid, common, rest, seconds, noise, config)
     span = frame_span(seconds)
     findings = [
         Finding("freeze", float(seconds[a]), float(seconds[b]), a, min(1.0, (seconds[b] - seconds[a]) / max(span, 1e-9))) for a, b in holds
@@ -152,37 +171,45 @@ def end_jumps(common: Series, cuts: tuple[int, ...]) -> tuple[float, float]:
     return head, tail
 
 
-def find_holds(grid: Grid, seconds: Series, noise: float, config: AnalysisConfig) -> list[tuple[int, int]]:
+def find_holds(grid: Grid, common: Series, rest: Grid, seconds: Series, noise: float, config: AnalysisConfig) -> list[tuple[int, int]]:
     """Runs (first frame, last frame) in which the picture stands still for at least ``freeze_min_s``.
 
     Each run is compared with its first frame, so that slow motion adds up and is not taken for a freeze. Brightness common
     to all cells is taken off: a frozen picture that flickers is frozen. Needs 8 held frames a second at least.
+    ``common`` and ``rest``: :func:`relative_change` between neighbours.
     """
     level = config.freeze_level + 4.0 * noise
+    plain = np.abs(np.diff(grid, axis=0)).max(axis=(1, 2))
+    still = (plain <= level) | (_moved(grid[:-1], grid[1:], common, rest, config) <= level)
     holds: list[tuple[int, int]] = []
     start = 0
-    flat = grid.reshape(len(grid), -1)
 
-    def moved(index: int) -> float:
+    def held(index: int) -> bool:
         before, after = grid[start : start + 1], grid[index : index + 1]
-        common, rest = relative_change(before, after, config.dark_cell)
-        comparable = (before <= config.bright_cell) & (after <= config.bright_cell)
-        if common[0] == 0 or comparable.mean() < 0.2:
-            return float(np.max(np.abs(rest)))
-        return float(np.max(np.abs(rest[comparable]))) - 0.06 * abs(float(common[0]))
+        # The plain difference is far cheaper: only when it says "moved" is the common change looked at.
+        if float(np.abs(after - before).max()) <= level:
+            return True
+        return bool(_moved(before, after, *relative_change(before, after, config.dark_cell), config)[0] <= level)
 
     def close(end: int) -> None:
         if end - start >= 2 and seconds[end] - seconds[start] >= config.freeze_min_s:
             holds.append((start, end))
 
     for index in range(1, len(grid)):
-        # The plain difference is far cheaper: only when it says "moved" is the common change looked at.
-        if float(np.abs(flat[index] - flat[start]).max()) <= level or moved(index) <= level:
+        if still[index - 1] if start == index - 1 else held(index):
             continue
         close(index - 1)
         start = index
     close(len(grid) - 1)
     return holds
+
+
+def _moved(before: Grid, after: Grid, common: Series, rest: Grid, config: AnalysisConfig) -> Series:
+    """Largest change of a cell for each pair of frames, common brightness taken off (where cells may be clipped, not looked at)."""
+    comparable = (before <= config.bright_cell) & (after <= config.bright_cell)
+    size = np.abs(rest)
+    changed = np.where(comparable, size, 0.0).max(axis=(1, 2)) - 0.06 * np.abs(common)
+    return np.where((common == 0) | (comparable.mean(axis=(1, 2)) < 0.2), size.max(axis=(1, 2)), changed)
 
 
 def repeated_share(grid: Grid, level: float, reach: int = 6) -> float:

@@ -85,7 +85,7 @@ def test_busiest_tiles_are_taken():
     picture = np.full((1024, 1024), 80, np.uint8)
     picture[512:640, 256:384] = np.random.default_rng(6).integers(0, 255, (128, 128))
     mosaic = spatial.busiest_tiles(picture)
-    assert mosaic.shape == (512, 512) and mosaic[:128, :128].std() > 50
+    assert mosaic.shape == (384, 384) and mosaic[:128, :128].std() > 50
 
 
 def test_reversals_answer_to_and_fro_only():
