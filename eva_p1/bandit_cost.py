@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import linalg
 
 from .bandit_grid import Grid
 
@@ -47,7 +46,7 @@ class CostModel:
         target = np.log(np.asarray(minutes, dtype=float))
         information = self._precision @ self._mean + X.T @ target / NOISE_SD**2
         self._precision = self._precision + X.T @ X / NOISE_SD**2
-        self._mean = linalg.solve(self._precision, information, assume_a="pos")
+        self._mean = np.linalg.solve(self._precision, information)
         self._observed += len(target)
 
     @property

@@ -7,7 +7,6 @@ of theta (``bandit_kernel.prior_of_theta``) keeps 30-odd hyperparameters honest 
 from __future__ import annotations
 
 import numpy as np
-from scipy import linalg
 
 from .bandit_grid import Grid
 from .bandit_kernel import AUTO, COMPARISON, HUMAN, MEAN, Layout, matern52, matern52_dlog, prior_of_theta
@@ -89,6 +88,8 @@ class _Likelihood:
         if self.with_bias:
             K += both * (v[at["s_d"]] + v[at["s_m"]] * sum(C))
         K[np.diag_indices(n)] += (self.auto * v[at["s_a"]] + (1 - self.auto) * v[at["s_h"]]) / self.count + self.extra + 1e-10
+        from scipy import linalg  # here for the reason given in bandit_model
+
         try:
             factor = linalg.cho_factor(K, lower=True)
         except linalg.LinAlgError:

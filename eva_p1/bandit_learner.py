@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import log_ndtr
 
 from eva_state.keys import combo_key
 
@@ -163,6 +162,8 @@ class Learner:
         var = max(float(joint[0, 0] + joint[1, 1] - 2 * joint[0, 1]), 1e-9)
         total = var + noise
         t = mean / math.sqrt(total)
+        from scipy.special import log_ndtr
+
         ratio = math.exp(-0.5 * t * t - 0.5 * math.log(2 * math.pi) - float(log_ndtr(t)))
         after_mean = mean + var * ratio / math.sqrt(total)
         after_var = var - var * var / total * ratio * (ratio + t)

@@ -23,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import linalg
 
 from .bandit_grid import Grid
 from .bandit_kernel import AUTO, HUMAN, MEAN, Kernel, Layout, prior_of_theta
@@ -148,6 +147,8 @@ class Posterior:
         self._steps = 0
         if not self._rows:
             return
+        from scipy import linalg  # here, because it takes 0.3 s and the first choice, for which a GPU waits, does without
+
         K = self._row_cov(self._rows, self._rows)
         lower = linalg.cholesky(K, lower=True)
         inverse_lower = linalg.solve_triangular(lower, np.eye(len(K)), lower=True)
@@ -157,6 +158,8 @@ class Posterior:
             self._var -= c * c
 
     def _inverse(self) -> np.ndarray:
+        from scipy import linalg
+
         K = self._row_cov(self._rows, self._rows)
         return linalg.cho_solve(linalg.cho_factor(K, lower=True), np.eye(len(K))) if len(K) else K
 
@@ -172,6 +175,8 @@ class Posterior:
         y = np.array([0.0 if row.centred is None else row.centred for row in self._rows])
         waiting = np.array([row.value is None for row in self._rows], dtype=bool)
         if waiting.any():
+            from scipy import linalg
+
             # The prediction is the y that leaves no weight on the row: P_ww y_w + P_wd y_d = 0
             y[waiting] = linalg.solve(self._P[np.ix_(waiting, waiting)], -(self._P[waiting] @ y), assume_a="pos")
         return y
@@ -229,6 +234,8 @@ class Posterior:
         g = self.kernel.draw(rng)
         if not self._rows:
             return MEAN + g
+        from scipy import linalg
+
         noise = row_covariance(self.kernel, self._rows, self._rows, False, noise_only=True)
         seen = self._observe(g) + linalg.cholesky(noise, lower=True) @ rng.standard_normal(len(noise))
         if self._with_bias:

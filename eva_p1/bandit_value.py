@@ -11,15 +11,15 @@ with c(x) the posterior covariance of every a in S with x. The expectation is a 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
-from scipy.special import ndtri
 
 from .bandit_model import Posterior
 
 NODES = 24
 BY_BOUND, BY_MEAN, BOUND = 200, 100, 3.0  # S: the best by mean + 3 sd and the best by mean
-_Z = ndtri((np.arange(NODES) + 0.5) / NODES)
+_Z = np.array([NormalDist().inv_cdf((node + 0.5) / NODES) for node in range(NODES)])
 
 
 def promising(posterior: Posterior, cells: np.ndarray, by_bound: int = BY_BOUND, by_mean: int = BY_MEAN) -> np.ndarray:
