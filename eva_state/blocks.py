@@ -51,6 +51,12 @@ class Section:
             del block.keys[key]
             block.changed += 1
 
+    def fill(self, keys: Iterable[str]) -> None:
+        """These keys instead of what there is, all of them changed."""
+        self.clear()
+        for key in keys:
+            self.touch(key)
+
     def clear(self) -> None:
         self.where.clear()
         self.blocks.clear()
@@ -65,6 +71,10 @@ class Layout:
     def forget(self) -> None:
         """The published file is not what it was: everything must be encoded anew."""
         self.seen.clear()
+
+    def adopt(self, blocks: Iterable[Block]) -> None:
+        """The published file holds these blocks as they are."""
+        self.seen = {block: block.changed for block in blocks}
 
     def write(self, parts: Iterable[bytes | Section], old: int | None, new: int, files: Files) -> Callable[[], None]:
         """Writes the parts to ``new``, copying unchanged blocks from ``old``. Call the result once the file is published."""

@@ -13,6 +13,7 @@ RATINGS, BANDIT, KNOWLEDGE = "manual_ratings.json", "bandit_state.json", "knowle
 QUEUE, BANS = "review_queue.json", "ban_history.json"
 VIEWS = (RATINGS, BANDIT, KNOWLEDGE, QUEUE, BANS)
 QUEUE_LISTS = ("pending", "in_review", "completed")
+FORM = 1  # of the items' texts; raised when a version of EVA writes them differently, so that it writes the views anew
 APPLIED_KEY = "_eva"  # in views that are objects with fixed keys; other tools ignore it
 ITEM_KEYS = frozenset({"rating", "timestamp", "rated_at"})
 
@@ -57,14 +58,15 @@ def queue_item(name: str, entry: Record | None, override: dict[str, Any] | None)
             "params": found.get("params") or {},
             "combo": found.get("combo") or [],
             # What the automatic score is least sure about is most worth a look: 1 at a score of 0.5, 0 at 0 and 1.
-            "priority": _priority(found.get("score")),
+            "priority": priority(found.get("score")),
         }
     if override:
         item |= {key: value for key, value in override.items() if key != "list"}
     return item
 
 
-def _priority(score: Any) -> float:
+def priority(score: Any) -> float:
+    """Of a queued clip, in [0,1], from its automatic score."""
     if isinstance(score, bool) or not isinstance(score, (int, float)):
         return 0.5
     return round(1 - 2 * abs(min(1.0, max(0.0, score)) - 0.5), 4)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from eva_state import documents
-from eva_state.blocks import Layout, Section
+from eva_state import adoption, documents, texts
+from eva_state.adoption import Marked
+from eva_state.blocks import Block, Layout, Section
 from eva_state.documents import BANDIT, BANS, KNOWLEDGE, QUEUE, QUEUE_LISTS, RATINGS
 from eva_state.model import Model
 from eva_state.records import dump
+
+_CLIPS_AT_ONCE = 500  # looked at without letting go of the store
 
 
 class ViewSet:
@@ -26,26 +30,82 @@ class ViewSet:
         self.queue = {name: Section(self._encode_queue) for name in QUEUE_LISTS}
         self.combos = Section(self._encode_combos)
         self._combo_sums: dict[str, tuple[float, float]] = {}
+        self._sections = {RATINGS: [self.ratings], KNOWLEDGE: [self.history], BANDIT: [self.combos], QUEUE: [*self.queue.values()]}
         self.due: set[str] = set()  # views whose file does not say what the model says
 
     # ------------------------------------------------------------ what changed
-    def rebuild(self) -> None:
-        """Everything anew."""
-        for section in (self.ratings, self.history, self.combos, *self.queue.values()):
-            section.clear()
-        for layout in self.layouts.values():
-            layout.forget()
-        self._combo_sums.clear()
+    def rebuild(self, published: Mapping[str, int | None]) -> None:
+        """Everything anew, but for what ``published`` views hold already: view -> an open file, or None where that is not at hand.
+
+        They must contain every record up to the model's ``base``: what changed since stands in its ``dirty``.
+        """
         with self._lock:
             model = self._model()
-            model.dirty.clear()
-            clips, combos = list(model.clips), list(model.combos)
-            combos += [key for key in documents.base_stats(model) if key not in model.combos]
-        for name in clips:
-            self._touch_clip(name)
+            if not published:
+                model.dirty.clear()
+            names = list(model.clips)
+            combos = [*model.combos, *(key for key in documents.base_stats(model) if key not in model.combos)]
+        wanted = self._wanted(names)
+        self._combo_sums.clear()
         for key in sorted(combos):
             self._touch_combo(key)
-        self.due = set(documents.VIEWS)
+        wanted[id(self.combos)] = list(self.combos.where)
+        adopted = {view: self._adopt(view, fd) for view, fd in published.items() if fd is not None and view in self._sections}
+        with self._lock:
+            changed = {key for what, key in self._model().dirty if what in ("rating", "entry", "combo")}
+        for view, sections in self._sections.items():
+            known = adopted.get(view)
+            if known is not None and all((item.where.keys() ^ set(wanted[id(item)])) <= changed for item in sections):
+                self.layouts[view].adopt(known)
+                continue
+            if view in adopted:
+                adopted[view] = None
+            self.layouts[view].forget()
+            for item in sections:
+                item.fill(wanted[id(item)])
+        # A file that does not hold the keys it should is not what it was taken for.
+        self.due = {view for view in documents.VIEWS if view not in published or (view in adopted and adopted[view] is None)}
+
+    def _wanted(self, names: list[str]) -> dict[int, list[str]]:
+        """The keys of each section (by ``id``), a few clips at a time: the store is not held up."""
+        out: dict[int, list[str]] = {id(section): [] for sections in self._sections.values() for section in sections}
+        rated, made = out[id(self.ratings)], out[id(self.history)]
+        queued = {name: out[id(section)] for name, section in self.queue.items()}
+        for start in range(0, len(names), _CLIPS_AT_ONCE):
+            with self._lock:
+                model = self._model()
+                overrides = model.imports.get((QUEUE, "item"), {})
+                for name in names[start : start + _CLIPS_AT_ONCE]:
+                    clip = model.clips.get(name)
+                    if clip is None:
+                        continue
+                    if clip.rating is not None:
+                        rated.append(name)
+                    if clip.entry is not None:
+                        made.append(name)
+                    override = documents.queue_override(model, name) if name in overrides else None
+                    where = documents.queue_list(clip, override)
+                    if where is not None:
+                        queued[where].append(name)
+            time.sleep(0)
+        return out
+
+    def _adopt(self, view: str, fd: int) -> list[Block] | None:
+        if view == RATINGS:
+            with self._lock:
+                extra = frozenset(documents.imported(self._model(), RATINGS, "extra"))
+
+            def rated_key(line: bytes) -> str | None:
+                key = adoption.named_key(line)
+                return None if key in extra else key
+
+            return adoption.adopt(fd, [Marked(b"{\n", self.ratings, rated_key)])
+        if view == KNOWLEDGE:
+            return adoption.adopt(fd, [Marked(b'"history": [\n', self.history, adoption.entry_key)])
+        if view == BANDIT:
+            return adoption.adopt(fd, [Marked(b'"combo_stats": {\n', self.combos, adoption.named_key)])
+        marked = [Marked(b'"%s": [\n' % name.encode(), section, adoption.queued_key) for name, section in self.queue.items()]
+        return adoption.adopt(fd, marked)
 
     def take_changes(self) -> dict[str, int]:
         """Notes what the model changed since the last call. Returns the newest record applied of each writer."""
@@ -126,20 +186,20 @@ class ViewSet:
         with self._lock:
             clips = self._model().clips
             found = [(name, clip.rating) for name in names if (clip := clips.get(name)) is not None]
-        return [b"%s: %s" % (dump(name), dump(documents.rating_item(record))) for name, record in found if record is not None]
+        return [b"%s: %s" % (dump(name), texts.rating_item(record)) for name, record in found if record is not None]
 
     def _encode_history(self, names: list[str]) -> list[bytes]:
         with self._lock:
             clips = self._model().clips
             found = [(clip.entry, clip.rating) for name in names if (clip := clips.get(name)) is not None]
-        return [dump(documents.history_item(entry, rating)) for entry, rating in found if entry is not None]
+        return [texts.history_item(entry, rating) for entry, rating in found if entry is not None]
 
     def _encode_queue(self, names: list[str]) -> list[bytes]:
         with self._lock:
             model = self._model()
             items = model.imports.get((QUEUE, "item"), {})
             found = [(name, clip.entry, items.get(name)) for name in names if (clip := model.clips.get(name)) is not None]
-        return [dump(documents.queue_item(name, entry, item.data["value"] if item else None)) for name, entry, item in found]
+        return [texts.queue_item(name, entry, item.data["value"] if item else None) for name, entry, item in found]
 
     def _encode_combos(self, found: list[str]) -> list[bytes]:
         out = []

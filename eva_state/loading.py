@@ -31,6 +31,8 @@ class Loader:
         self._combo = heads.ByParams(lambda params: key_of(params.values), None)
 
     def take(self, batch: list[Item]) -> None:
+        if not batch:
+            return
         base = None if self._base is None else self._base.get(batch[0][0].w, 0)
         if base is not None and batch[-1][0].seq > base:
             self._newer += [item for item in batch if item[0].seq > base]

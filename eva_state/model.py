@@ -294,6 +294,7 @@ class Model:
     def settle_all(self, found: Iterable[Clip]) -> None:
         """:meth:`settle` for clips whose rewards are known for the first time; some may occur twice."""
         combos = self.combos
+        self._best_stale |= self._best is not None  # that clip's reward may have changed since
         best, pulls = self._best or (-1.0, ""), self.pulls
         for clip in found:
             if clip.entry is None:

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eva_env_base import StateError
 from eva_state import documents, hand_edits
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 MAX_LAG_SECONDS = 2.0  # the contract's; the interval is kept below half of it
 _KEEP_OPEN = os.name != "nt"  # Windows renames no open file: there every version is encoded whole
 GRACE_SECONDS = 1.0  # a file that cannot be parsed may still be being written this long after its last change
+UNDISTURBED_SECONDS = 5.0  # after a start; then files that lack nothing are looked through as well, for the first change to be quick
 Stamp = tuple[int, int, int]  # inode, size, modification time in ns: all three stay when nobody touches the file
 
 
@@ -42,23 +43,37 @@ def note_of(state_dir: Path) -> Path:
     return state_dir / "journal" / "published.json"
 
 
-def read_note(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """What ``published.json`` says: the versions of each view that may be on disk, the newest last."""
+class Note(NamedTuple):
+    """What ``published.json`` says: the form of the items and the versions of each view that may be on disk, the newest last."""
+
+    form: int
+    views: dict[str, list[dict[str, Any]]]
+
+
+def read_note(path: Path) -> Note:
+    """Empty when there is none or it cannot be read."""
     try:
-        found = json.loads(path.read_bytes())["views"]
-        for version in (item for versions in found.values() for item in versions):
-            _ = tuple(version["stamp"]), version["applied"].items()  # of the right form, or the except clause below
+        found = json.loads(path.read_bytes())
+        views = found["views"]
+        for version in (item for versions in views.values() for item in versions):
+            _ = tuple(version["stamp"]), version["applied"].items()  # of another form: one of the errors below
+        return Note(found.get("form", 0), views)
     except FileNotFoundError:
-        return {}
+        return Note(0, {})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         log.warning("%s cannot be read (%s): the views are compared with the whole journal instead", path, error)
-        return {}
-    return found
+        return Note(0, {})
 
 
 def published_records(state_dir: Path) -> dict[str, int] | None:
-    """The newest record of each writer that every published version of every view contains; None when none is published."""
-    versions = [version["applied"] for found in read_note(note_of(state_dir)).values() for version in found]
+    """The newest record of each writer that every view on disk contains, those left out that somebody else wrote; None: no view."""
+    versions = []
+    for view, found in read_note(note_of(state_dir)).views.items():
+        try:
+            stamp = stamp_of((state_dir / view).stat())
+        except OSError:
+            continue  # whoever publishes will say what is wrong
+        versions += [version["applied"] for version in found if tuple(version["stamp"]) == stamp][:1]
     if not versions:
         return None
     writers = {writer for applied in versions for writer in applied}
@@ -80,6 +95,9 @@ class Publisher:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._rebuild = True
+        self._acquired = 0.0
+        self._current_form = False  # the files on disk were written by this version of EVA, or one that writes the same
+        self._replaced = False  # the published files may hold records that no longer exist
         self._fds: dict[str, int] = {}  # the published files, open to copy from
         self._stamps: dict[str, Stamp] = {}
         self._applied: dict[str, dict[str, int]] = {}  # what each published file contains
@@ -111,8 +129,8 @@ class Publisher:
             self._guard.release()
 
     def model_replaced(self) -> None:
-        """The store read everything anew."""
-        self._rebuild = True
+        """The store read everything anew, because records were taken back."""
+        self._rebuild = self._replaced = True
 
     @property
     def publishing(self) -> bool:
@@ -125,6 +143,8 @@ class Publisher:
             return False
         self._rebuild = True
         self._stamps, self._applied = {}, {}
+        self._acquired = time.monotonic()
+        self._current_form = read_note(self._note_path).form == documents.FORM
         return True
 
     # ------------------------------------------------------------ publishing
@@ -151,19 +171,15 @@ class Publisher:
             return True
 
     def _publish(self, waiting: set[str]) -> None:
-        if self._rebuild:
-            self._rebuild = False
-            for view in list(self._fds):
-                self._forget(view)
-            self._views.rebuild()
-            with self._store._lock:
-                applied = dict(self._store._model.applied)
-            # A file that is as it was left and contains every record needs no new version.
-            self._views.due -= {view for view in documents.VIEWS if self._intact(view) and self._applied.get(view) == applied}
+        if self._rebuild and not self._prepare():
+            return
         applied = self._views.take_changes()
         due = [view for view in documents.VIEWS if (view in self._views.due or not (self._dir / view).exists()) and view not in waiting]
         if not due:
             return
+        for view in self._stamps:
+            if view not in self._views.due:
+                self._applied[view] = applied  # nothing newer concerns it
         fds: dict[str, int] = {}
         ready: list[tuple[str, Path, int, Stamp, Callable[[], None]]] = []
         try:
@@ -189,6 +205,43 @@ class Publisher:
                 os.close(fd)
             for _, temporary, _, _, _ in ready:
                 self._files.unlink(temporary)
+
+    def _prepare(self) -> bool:
+        """Finds out what the published files lack and what lies where in them. False when that can wait: they lack nothing."""
+        with self._store._lock:
+            model = self._store._model
+            base, newest, idle = dict(model.base), dict(model.applied), not model.dirty
+        # Files of another time (or of a journal that lost records) are written anew.
+        usable = [
+            view
+            for view in documents.VIEWS
+            if self._current_form
+            and not self._replaced
+            and view not in self._views.due
+            and self._intact(view)
+            and all(self._applied[view].get(writer, 0) >= seq for writer, seq in base.items())
+            and all(newest.get(writer, 0) >= seq for writer, seq in self._applied[view].items())
+        ]
+        just_started = time.monotonic() - self._acquired < UNDISTURBED_SECONDS
+        if idle and just_started and not self._views.due and len(usable) == len(documents.VIEWS):
+            return False
+        self._rebuild = self._replaced = False
+        for view in list(self._fds):
+            self._forget(view)
+        published: dict[str, int | None] = {view: self._reopen(view) for view in usable}
+        self._views.rebuild(published)
+        return True
+
+    def _reopen(self, view: str) -> int | None:
+        """The published file, to copy from."""
+        if not _KEEP_OPEN:
+            return None
+        fd = os.open(self._dir / view, os.O_RDONLY)
+        if stamp_of(os.fstat(fd)) != self._stamps[view]:
+            os.close(fd)
+            return None
+        self._fds[view] = fd
+        return fd
 
     def _write(self, view: str, applied: dict[str, int]) -> tuple[str, Path, int, Stamp, Callable[[], None]]:
         old = self._fds.get(view)
@@ -231,7 +284,7 @@ class Publisher:
             if view in new:
                 versions.append({"stamp": new[view], "applied": applied})
             views[view] = versions
-        self._files.write_file(self._note_path, json.dumps({"views": views}).encode())
+        self._files.write_file(self._note_path, json.dumps({"form": documents.FORM, "views": views}).encode())
 
     # ------------------------------------------------------------ hand edits
     def _take_in_edits(self) -> set[str]:
@@ -250,7 +303,7 @@ class Publisher:
             if stamp == self._stamps.get(view):
                 continue
             if view not in self._stamps:
-                note = read_note(self._note_path) if note is None else note
+                note = read_note(self._note_path).views if note is None else note
                 known = next((item for item in note.get(view, []) if tuple(item["stamp"]) == stamp), None)
                 if known is not None:
                     self._stamps[view], self._applied[view] = stamp, known["applied"]

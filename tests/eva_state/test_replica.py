@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from eva_state import documents, records
 from eva_state.documents import VIEWS
+from eva_state.loading import Loader
 from eva_state.model import Model
 from eva_state.records import Record
 from eva_state.store import StateStore
@@ -22,6 +23,21 @@ from tests.eva_state.test_views import assert_views_say_what_the_journal_says
 NAMES = st.sampled_from(["a.mp4", "b.mp4", "в.mp4"])
 KEYS = st.sampled_from([KEY, "euler|*|*|*|*|*"])
 QUALITY = st.integers(1, 10)
+MARK = QUALITY | st.sampled_from([None, 0.25, 10**30, "good", [1], True])
+
+
+def entries(name):
+    """Entries as they may be, and as they should not be but might."""
+    odd = [
+        {},
+        {"params": None},
+        {"params": [1]},
+        {"params": "x", "score": "y"},
+        {"timestamp": "then", "score": True},
+        {"timestamp": 5, "score": 7},
+    ]
+    whole = st.builds(lambda q, cfg: make_entry(name, q / 10, cfg_scale=cfg), QUALITY, st.sampled_from([7, 7.0, "7", None]))
+    return whole | st.sampled_from([{"video": name, **item} for item in odd])
 
 
 @st.composite
@@ -40,12 +56,12 @@ def journals(draw):
         name = draw(NAMES)
         kind = draw(st.sampled_from(["rating", "ban", "ban_clip", "unban", "undo", "generated", "import", "failed", "submitted", "space"]))
         data = {
-            "rating": {"name": name, "rating": draw(st.none() | st.builds(lambda q: {"overall_quality": q}, QUALITY)), "rated_at": "x"},
+            "rating": {"name": name, "rating": draw(st.none() | st.builds(lambda q: {"overall_quality": q}, MARK)), "rated_at": "x"},
             "ban": {"key": draw(KEYS), "reason": "", "by": ""},
             "ban_clip": {"key": draw(KEYS), "name": name, "rating": {"overall_quality": 2, "banned": True}, "rated_at": "x"},
             "unban": {"key": draw(KEYS)},
             "undo": {"target": draw(st.sampled_from([*ids, "unknown"]))},
-            "generated": {"prompt_id": draw(st.sampled_from("pq")), "entry": make_entry(name, draw(QUALITY) / 10), "reward": None},
+            "generated": {"prompt_id": draw(st.sampled_from("pq")), "entry": draw(entries(name)), "reward": draw(MARK)},
             "import": {"view": "knowledge.json", "key": f"history/{name}", "value": draw(st.none() | st.just(make_entry(name, 0.9)))},
             "failed": {"prompt_id": draw(st.sampled_from("pq")), "kind": "oom"},
             "submitted": {"prompt_id": draw(st.sampled_from("pq"))},
@@ -89,6 +105,34 @@ def test_the_order_of_reading_two_journals_does_not_matter(found, rng):
         mixed.append(rest[rng.choice([writer for writer in rest if rest[writer]])].pop(0))
     assert facts(replica(mixed)) == one
     assert facts(replica(mixed + mixed)) == one  # applied twice, the same
+
+
+@given(journals(), st.none() | st.fixed_dictionaries({"agent": st.integers(0, 9), "server": st.integers(0, 9)}), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_replaying_lines_gives_what_applying_records_gives(found, base, agent_first):
+    loader = Loader(base)
+    for writer in ("agent", "server") if agent_first else ("server", "agent"):
+        lines = [records.encode(Record(*fields))[:-1] for fields in found if fields[4] == writer]
+        items = records.decode_many(lines)
+        assert [(item[0].id, item[0].raw) for item in items] == [(fields[1], fields[6]) for fields in found if fields[4] == writer]
+        loader.take(items)
+    model, whole = loader.finish(), replica(found)
+    assert facts(model) == facts(whole)
+    if base is None:
+        assert not model.dirty
+        return
+    # What the records after `base` changed is told.
+    before = replica([fields for fields in found if fields[0] <= base[fields[4]]])
+    for name in {*whole.clips, *before.clips}:
+        old, new = before.clips.get(name), whole.clips.get(name)
+        for what in ("rating", "entry"):
+            was, now = (None if clip is None else getattr(clip, what) for clip in (old, new))
+            assert (was and was.id) == (now and now.id) or (what, name) in model.dirty
+    stats = [documents.document(item, documents.BANDIT)["combo_stats"] for item in (before, whole)]
+    for key in {*stats[0], *stats[1]}:
+        assert stats[0].get(key) == stats[1].get(key) or ("combo", key) in model.dirty
+    if documents.ban_records(before) != documents.ban_records(whole) or before.banned.keys() != whole.banned.keys():
+        assert any(what == "ban" for what, _ in model.dirty)
 
 
 class StoreMachine(RuleBasedStateMachine):
