@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
 from eva_env_base import PROJECT_DIR, Settings, StateError, StateFull
+from eva_state.facts import FactTable
+from eva_state.insights import Insights
+from eva_state.review_order import ReviewOrder
 from eva_web import pages, routes
 from eva_web.access_log import AccessLog, Visit
 from eva_web.messages import HttpError, Request, Response, error_response
@@ -48,7 +51,10 @@ class App:
     ):
         self.settings, self.store, self.index, self.access, self.clock = settings, store, index, access, clock
         self.static = pages.StaticFiles(Path(static_dir) if static_dir is not None else PROJECT_DIR / "static")
+        self.review = ReviewOrder(index, store, Path(settings.state_dir))
         self.pictures = Pictures(Path(settings.state_dir) / "cache")
+        self.facts = FactTable(store)  # reads nothing before somebody asks for charts or a metric
+        self.insights = Insights(store, self.facts)
         self.boot = secrets.token_hex(6)  # cursors and ids of one run must not be taken for another's
         self.started = clock()
         self.counts = RequestCounts()
@@ -59,6 +65,7 @@ class App:
     def close(self) -> None:
         self.pictures.close()
         self._access_log.close()
+        self.facts.close()
 
     def refuse(self, error: HttpError) -> Response:
         """The answer to what is no request at all."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from eva_web import api_read, api_write, media, pages, pictures
+from eva_web import api_control, api_insights, api_read, api_write, media, pages, pictures
 from eva_web.messages import HttpError, Request, Response
 from eva_web.metrics import metrics
 
@@ -33,16 +33,18 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/qa", pages.page("qa.html")),
     Route("GET", "/watch", pages.page("watch.html")),
     Route("GET", "/compare", pages.page("compare.html")),
+    Route("GET", "/insights", pages.page("insights.html")),
     Route("GET", "/login", pages.login_page, OPEN),
     Route("POST", "/login", pages.login, OPEN),
     Route("POST", "/logout", pages.logout, OPEN),
     Route("GET", "/static/<rest>", pages.static, OPEN),
+    Route("GET", "/static/vendor/plotly.min.js", api_insights.plotly, OPEN),
     Route("GET", "/favicon.ico", pages.favicon, OPEN),
     # what there is
     Route("GET", "/api/config", api_read.config),
     Route("GET", "/api/stats", api_read.stats),
     Route("GET", "/api/agent", api_read.agent),
-    Route("GET", "/api/videos", api_read.videos),
+    Route("GET", "/api/videos", api_control.videos),
     Route("GET", "/api/search", api_read.search),
     Route("GET", "/api/options", api_read.options),
     Route("GET", "/api/video_details", api_read.video_details),
@@ -50,6 +52,12 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/ban_preview", api_read.ban_preview),
     Route("GET", "/api/actions", api_read.actions),
     Route("GET", "/api/changes", api_read.changes),
+    Route("GET", "/api/insights", api_insights.insights),
+    # the agent
+    Route("GET", "/api/agent/preview", api_control.preview),
+    Route("GET", "/api/requests", api_control.requests),
+    Route("POST", "/api/agent_control", api_control.agent_control),
+    Route("POST", "/api/request", api_control.make_request),
     # what a person decides
     Route("POST", "/api/rate", api_write.rate),
     Route("POST", "/api/ban_combo", api_write.ban_combo),

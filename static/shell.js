@@ -13,13 +13,14 @@ const PAGES = [
   ['compare', '/compare'],
   ['search', '/search'],
   ['qa', '/qa'],
+  ['insights', '/insights'],
 ];
 
 export const keys = new Keys();
 
 /**
  * Builds the head and starts what all pages share.
- * @param {'review'|'compare'|'search'|'qa'|'watch'} page
+ * @param {'review'|'compare'|'search'|'qa'|'insights'|'watch'} page
  * @returns {Promise<{config: Record<string, any>}>}
  */
 export async function startPage(page) {

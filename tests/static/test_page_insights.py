@@ -1,0 +1,82 @@
+"""The insights page: charts under the strict content policy, their numbers as tables, and a server without Plotly."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+CARDS = ["progress", "metrics", "effects", "pairs", "repeats", "parallel", "cost"]
+
+
+def drawn(page: Any, name: str) -> None:
+    page.wait_for_selector(f"[data-chart={name}] .main-svg")
+
+
+def test_every_chart_is_drawn_explained_and_readable_as_a_table(make_site, page):
+    pytest.importorskip("plotly", reason="plotly draws the charts")
+    site = make_site(clips=30, rated={number: 1 + number % 9 for number in range(20)})
+    page.goto(site.url + "/insights")
+    for name in ("progress", "metrics", "effects", "pairs", "parallel", "cost"):
+        drawn(page, name)
+        assert page.get_attribute(f"[data-chart={name}] .chart", "role") == "img"
+        page.click(f"[data-chart={name}] summary")
+        page.wait_for_selector(f"[data-chart={name}] tbody td")
+    assert [card.get_attribute("data-chart") for card in page.query_selector_all(".chart-card")] == CARDS
+    assert "No clip was rated twice" in page.text_content("[data-chart=repeats]")
+    assert "30 tries, 60 GPU minutes" in page.text_content("[data-chart=progress] .says")
+    page.click("[data-chart=progress] >> text=GPU minutes >> nth=0")
+    page.wait_for_selector("[data-chart=progress] .xtitle:text-is('GPU minutes')")
+    page.select_option("[data-chart=metrics] select", "score")
+    page.wait_for_selector("[data-chart=metrics] .xtitle:text-is('Score')")
+    page.click("[data-chart=effects] >> text=Score >> nth=0")  # the outcome instead of the rating
+    page.wait_for_function("() => document.querySelector('[data-chart=effects] [data-value=score]').getAttribute('aria-pressed') === 'true'")
+    page.click("[data-chart=cost] a, [data-chart=progress] td a >> nth=0")
+    page.wait_for_url("**/watch?name=*")
+
+
+def test_charts_follow_the_theme_and_new_ratings(make_site, page):
+    pytest.importorskip("plotly", reason="plotly draws the charts")
+    site = make_site(clips=6)
+    page.emulate_media(color_scheme="light")
+    page.goto(site.url + "/insights")
+    drawn(page, "progress")
+    colour = "() => getComputedStyle(document.querySelector('[data-chart=progress] .xtitle')).fill"
+    light = page.evaluate(colour)
+    page.click("[aria-label='Light or dark']")
+    page.wait_for_function(f"light => ({colour})() !== light", arg=light)
+    page.evaluate(
+        "() => fetch('/api/rate', {method: 'POST', headers: {'Content-Type': 'application/json'},"
+        " body: JSON.stringify({video_name: 'clip_001.mp4', rating: {overall_quality: 8}})})"
+    )
+    page.wait_for_function("() => document.querySelector('#sums div:nth-child(2) dd').textContent === '1'")
+
+
+def test_without_plotly_the_page_says_how_to_install_it_and_shows_its_numbers(make_site, page):
+    site = make_site(clips=6, rated={0: 3})
+
+    def answer(route: Any) -> None:
+        body = json.loads(route.fetch().text())
+        route.fulfill(json={**body, "plotly": None})
+
+    page.route("**/api/insights", answer)
+    page.goto(site.url + "/insights")
+    page.wait_for_selector("#no-plotly >> text=pip install plotly")
+    assert page.locator("[data-chart=effects] tbody td").first.is_visible()
+    assert page.locator(".chart:visible").count() == 0
+
+
+def test_an_empty_state_and_a_server_that_fails_are_told(make_site, page, make_context):
+    make_context.expected_errors.append("500")
+    site = make_site(clips=0)
+    page.goto(site.url + "/insights")
+    page.wait_for_selector("[data-chart=progress] >> text=Nothing to show yet")
+    page.route("**/api/insights", lambda route: route.fulfill(status=500, json={"status": "error", "message": "no numbers today"}))
+    page.reload()
+    page.wait_for_selector("#fresh >> text=no numbers today")
+    page.unroute("**/api/insights")
+    page.click("#fresh button")
+    page.wait_for_selector("#fresh >> text=From 0 clips")
