@@ -48,7 +48,9 @@ def agent_status(request: Request) -> dict[str, Any]:
     path = Path(request.app.settings.state_dir) / "agent_status.json"
     age = age_of(path, request.app.clock())
     status = read_live(path) if age is not None else None
-    return {"alive": age is not None and age <= STALE_SECONDS, "age_seconds": None if age is None else round(age, 1), "status": status}
+    ended = (status or {}).get("state") == "stopped"  # said by the agent itself, so there is no need to wait for the file to grow old
+    alive = age is not None and age <= STALE_SECONDS and not ended
+    return {"alive": alive, "age_seconds": None if age is None else round(age, 1), "status": status}
 
 
 def stats_of(request: Request) -> dict[str, Any]:
@@ -74,6 +76,7 @@ def stats_of(request: Request) -> dict[str, Any]:
         "failed_count": store["failed"],
         "in_flight": store["in_flight"],
         "comparisons": store["comparisons"],
+        "consistency": request.app.store.consistency(),
     }
 
 
@@ -120,16 +123,6 @@ def _mtime(request: Request) -> int:
 # ---------------------------------------------------------------- clips
 def _page_of(query: Query) -> tuple[int, int]:
     return query.integer("offset", 0, 0, FAR), query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
-
-
-def videos(request: Request) -> Response:
-    """Clips that nobody has rated yet, newest first unless ``sort`` says otherwise."""
-    query = Query(request.query)
-    offset, limit = _page_of(query)
-    sort = query.choice("sort", ("newest", "oldest", "score", "name"), "newest")
-    query.done()
-    items, total = request.app.index.videos(offset, limit, sort)
-    return json_response(items, headers={"X-Total-Count": str(total)})
 
 
 def search(request: Request) -> Response:

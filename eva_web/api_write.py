@@ -40,10 +40,14 @@ def rate(request: Request) -> Response:
     name = _clip(request, body, "video_name")
     rating = body.rating()
     id = body.text("id", longest=MAX_ID) or None
+    repeat = body.body.get("repeat", False)
+    if not isinstance(repeat, bool):
+        body.wrong["repeat"] = "must be true or false"
     body.done()
     _must_exist(request, name)
+    store = request.app.store
     try:
-        done = request.app.store.rate(name, rating, id=id)
+        done = store.repeat(name, rating, id=id) if repeat else store.rate(name, rating, id=id)
     except ValueError as error:
         raise _refused(error) from None
     return json_response({"status": "success", "event_id": done.event_id})
