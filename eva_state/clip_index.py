@@ -22,7 +22,8 @@ from eva_state import clip_source
 from eva_state.clip_items import name_of_entry, search_item, video_item
 from eva_state.clip_rows import Judgement, Row, combo_of, day_of, facets_of, judgement_of, number_or_none, rows_of
 from eva_state.clip_source import Shown
-from eva_state.clip_table import SORTS, RowTable, Search, scan
+from eva_state.clip_table import SORTS, RowTable, Search
+from eva_state.clip_text import in_names, in_texts
 from eva_state.heads import ByParams, Params
 from eva_state.video_folder import ClipFile, VideoFolder
 
@@ -88,6 +89,7 @@ class ClipIndex:
         self.close()
 
     def _watch(self) -> None:
+        self._warm()
         while not self._stop.wait(self._scan_interval):
             try:
                 self.refresh()
@@ -312,12 +314,7 @@ class ClipIndex:
 
     def _page(self, wanted: Search, offset: int, limit: int, item: Any) -> tuple[list[dict[str, Any]], int]:
         if wanted.text:
-            with self._lock:
-                words, all_rows, covered = self._table.unscanned(wanted)
-            for word in words:  # outside the lock: whoever asks something else meanwhile does not wait
-                mask = scan(all_rows, word)
-                with self._lock:
-                    self._table.remember(word, mask, covered)
+            self._look_for(wanted)
         with self._lock:
             self._drain()
             mask = self._table.mask(wanted, self._store.bans)
@@ -326,6 +323,30 @@ class ClipIndex:
             banned = self._banned()
             rows = [(self._table.rows[number], bool(banned >> number & 1)) for number in numbers]
         return [item(row, self._store, is_banned) for row, is_banned in rows], total
+
+    def _look_for(self, wanted: Search) -> None:
+        """Learns which rows hold the words; mostly outside the lock, so that who asks something else does not wait."""
+        with self._lock:
+            words, covered = self._table.unscanned(wanted)
+            names = self._table.names[:] if words else []
+            rows = [] if self._table.text.ready else self._table.rows[:]
+        for word in words:
+            mask = in_texts(rows, word) if rows else in_names(names, word)
+            with self._lock:
+                if not rows:
+                    mask |= self._table.text.in_prompts(word)
+                self._table.remember(word, mask, covered)
+
+    def _warm(self) -> None:
+        """Builds what the first questions would otherwise wait for, with breaths in between."""
+        for sort in SORTS:
+            with self._lock:
+                self._table.in_order(0, sort, 0, 1)
+            self._stop.wait(0.001)
+        ready = False
+        while not ready and not self._stop.wait(0.001):
+            with self._lock:
+                ready = self._table.text.build_piece(self._table.rows)
 
     def _banned(self) -> int:
         """Rows marked as banned by their rating, and rows whose combo is banned."""
@@ -362,7 +383,7 @@ class ClipIndex:
             table, sets = self._table, self._table.sets
             present, exists = sets["present"].as_int(), sets["exists"].as_int()
             rated = sets["rated"].as_int() & present
-            best = table.best(present)
+            best = table.best()
             return {
                 "total": present.bit_count(),
                 "existing": exists.bit_count(),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eva_state.clip_rows import Row
 from eva_state.clip_source import Shown
+from eva_state.documents import entry_of
 
 if TYPE_CHECKING:
     from eva_state.store import StateStore
@@ -31,6 +32,14 @@ def name_of_entry(entry: Shown | Mapping[str, Any], video_dir: Path) -> str | No
     return video
 
 
+def _entry(store: StateStore, name: str) -> Mapping[str, Any]:
+    """The history entry as generated: ``store.entry`` would read the rating too, which no item shows."""
+    with store._lock:
+        clip = store._model.clips.get(name)
+        record = None if clip is None else clip.entry
+    return {} if record is None else entry_of(record)
+
+
 def _params(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     params = entry.get("params")
     return params if isinstance(params, Mapping) else {}
@@ -38,7 +47,7 @@ def _params(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def video_item(row: Row, store: StateStore, banned: bool) -> dict[str, Any]:
     """An element of ``GET /api/videos``."""
-    entry = store.entry(row.alias or row.name) or {}
+    entry = _entry(store, row.alias or row.name)
     params = _params(entry)
     return {
         "name": row.name,
@@ -66,7 +75,7 @@ def video_item(row: Row, store: StateStore, banned: bool) -> dict[str, Any]:
 
 def search_item(row: Row, store: StateStore, banned: bool) -> dict[str, Any]:
     """An element of ``GET /api/search``'s ``items``."""
-    entry = store.entry(row.alias or row.name) or {}
+    entry = _entry(store, row.alias or row.name)
     return {
         "name": row.name,
         "score": row.score,

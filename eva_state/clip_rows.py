@@ -19,7 +19,9 @@ from eva_state.keys import ANY, combo_key, parse_combo_key
 from eva_state.video_folder import ClipFile
 
 FEW = 256  # members up to which a list of 4-byte numbers, searched through, beats a bit set
-SPARSE = 20  # of so many rows at most one is wanted: sorting the few beats walking through all in order
+# What a page costs, in relative terms: sorting one wanted row, passing one row while walking through all in order
+# (which ends once the page is full), and spelling out which rows are wanted before the walk.
+SORT_STEP, WALK_STEP, FLAGS_COST = 60.0, 1.0, 12_000.0
 _BIT_VALUES = bytes.maketrans(b"01", b"\0\1")
 
 
@@ -53,6 +55,14 @@ class Bits:
             self._bytes[index] |= bit
         else:
             self._bytes[index] &= ~bit
+
+    def update(self, rows: array[int]) -> None:
+        """Adds rows, which must differ and not be in the set yet."""
+        if self._few is not None and len(self._few) + len(rows) <= FEW:
+            self._few.extend(rows)
+            return
+        joined = self.as_int() | mask_of(rows)
+        self._bytes, self._few = bytearray(joined.to_bytes((joined.bit_length() + 7) >> 3, "little")), None
 
     @classmethod
     def of(cls, rows: list[int]) -> Bits:
@@ -144,7 +154,7 @@ class Order:
         count = inside.bit_count()
         if offset >= count:
             out: list[int] = []
-        elif count * SPARSE < len(numbers):
+        elif count * SORT_STEP < len(numbers) * min(1.0, (offset + limit) / count) * WALK_STEP + FLAGS_COST:
             out = sorted(rows_of(inside), key=self._key, reverse=descending)[offset : offset + limit]
         else:
             flags = flags_of(inside, len(self._rows))

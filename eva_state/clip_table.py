@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eva_state.clip_rows import Bits, Order, Row, day_of, facets_of_pattern, mask_of, rows_of
+from eva_state.clip_text import TextIndex, in_texts
 from eva_state.keys import is_pattern, matches, normalise_pattern
 
 TEXT_QUERIES_KEPT = 64
@@ -68,6 +69,10 @@ class RowTable:
             "name": Order(self.rows, lambda row: row.name),
             "rated": Order(self.rows, lambda row: row.rated_at),
         }
+        self.text = TextIndex()
+        self.names: list[str] = []  # in lower case, by number
+        self._best: Row | None = None  # of the rows that are present, the one with the highest score
+        self._best_known = False
         self._text_log: list[int] = []  # rows whose text changed, in order
         self._text_masks: OrderedDict[str, tuple[int, int]] = OrderedDict()  # word -> (rows, how much of the log they cover)
 
@@ -76,6 +81,7 @@ class RowTable:
         if number is None:
             number = self.numbers[name] = len(self.rows)
             self.rows.append(Row(name))
+            self.names.append(name.lower())
             for order in self._orders.values():
                 order.insert(number)
         return number
@@ -114,6 +120,12 @@ class RowTable:
                 self._banned = self._banned | 1 << number if covered else self._banned & ~(1 << number)
         if new.text != old.text:
             self._text_log.append(number)
+            self.text.changed(number, old.text, new.text)
+        if self._best_known and old is not self._best and new.present and new.score is not None:
+            if self._best is None or (new.score, new.name) > (self._best.score, self._best.name):
+                self._best = new
+        elif old is self._best:
+            self._best_known = False
         if (new.manual, new.rated_at) != (old.manual, old.rated_at):
             self._count_rating(old, -1)
             self._count_rating(new, +1)
@@ -123,6 +135,7 @@ class RowTable:
         assert not self.rows
         self.rows += rows
         self.numbers = {row.name: number for number, row in enumerate(rows)}
+        self.names += [row.name.lower() for row in rows]
         by_facets: dict[tuple[Any, ...], list[int]] = {}
         combos: dict[str, list[int]] = {}
         buckets: dict[tuple[str, int], list[int]] = {}
@@ -175,8 +188,13 @@ class RowTable:
         descending = usual if descending is None else descending
         return self._orders[name].page(mask, descending, offset, limit)
 
-    def best(self, mask: int) -> Row | None:
-        """The row of ``mask`` with the highest score."""
+    def best(self) -> Row | None:
+        """Of the rows that are present, the one with the highest score."""
+        if not self._best_known:
+            self._best, self._best_known = self._find_best(self.sets["present"].as_int()), True
+        return self._best
+
+    def _find_best(self, mask: int) -> Row | None:
         for bucket in sorted((key for key in self._buckets if key[0] == "score"), reverse=True):
             inside = self._buckets[bucket].as_int() & mask
             if inside:
@@ -226,10 +244,9 @@ class RowTable:
         fit = [number for number, v in values if v is not None and (low is None or v >= low) and (high is None or v <= high)]
         return whole | mask_of(fit)
 
-    def unscanned(self, wanted: Search) -> tuple[list[str], list[Row], int]:
+    def unscanned(self, wanted: Search) -> tuple[list[str], int]:
         """Words nobody asked for lately, with what :meth:`remember` needs to learn which rows hold them."""
-        words = [word for word in words_of(wanted) if word not in self._text_masks]
-        return words, (self.rows[:] if words else []), len(self._text_log)
+        return [word for word in words_of(wanted) if word not in self._text_masks], len(self._text_log)
 
     def remember(self, word: str, mask: int, covered: int) -> None:
         """Which rows hold ``word``, as of the first ``covered`` changes of a text."""
@@ -241,7 +258,7 @@ class RowTable:
         """Rows whose text holds ``word``: what is remembered, brought up to date by what changed since."""
         mask, covered = self._text_masks.pop(word, (0, -1))
         if covered < 0:
-            mask = scan(self.rows, word)
+            mask = in_texts(self.rows, word)
         else:
             for number in set(self._text_log[covered:]):
                 mask = mask | 1 << number if word in self.rows[number].text else mask & ~(1 << number)
@@ -284,11 +301,6 @@ class RowTable:
 
 def words_of(wanted: Search) -> list[str]:
     return wanted.text.lower().split()
-
-
-def scan(rows: list[Row], word: str) -> int:
-    """The rows whose text holds ``word``. The one question that reads every row: tens of milliseconds at 100,000."""
-    return mask_of([number for number, row in enumerate(rows) if word in row.text])
 
 
 def _as_int(bits: Bits | None) -> int:

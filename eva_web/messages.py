@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 if TYPE_CHECKING:
     from eva_web.app import App
 
 JSON_TYPE = "application/json; charset=utf-8"
+_ENCODE = msgspec.json.Encoder().encode  # five times as fast as json.dumps; writes NaN and infinities as null
 
 
 class HttpError(Exception):
@@ -76,10 +79,10 @@ class Response:
 def json_response(value: Any, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
     """``value`` as UTF-8 JSON. NaN and infinities, which JSON lacks, become null."""
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except ValueError:
+        body = _ENCODE(value)
+    except (TypeError, ValueError, OverflowError):  # a number over 64 bits, half a surrogate pair
         text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    body = text.encode("utf-8", errors="replace")
+        body = text.encode("utf-8", errors="replace")
     return Response(status, body, JSON_TYPE, {"Cache-Control": "no-store", **(headers or {})}, may_compress=True)
 
 

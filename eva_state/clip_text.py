@@ -1,0 +1,78 @@
+"""Which rows hold a word, without reading every prompt.
+
+A word of a query has no white space, so where it occurs in a prompt it lies within one word of that prompt. People's
+prompts draw on some thousands of words: looking through those, and joining the rows of the few that match, replaces
+looking through every prompt. Names differ from each other, so they are looked through as they are.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+from eva_state.clip_rows import Bits, Row, mask_of
+
+BUILD_AT_ONCE = 1000  # rows between two breaths while the index is built in the background
+
+
+class TextIndex:
+    """Built once in pieces by :meth:`build_piece`; kept in line by :meth:`changed` from its first piece on. The caller locks."""
+
+    def __init__(self) -> None:
+        self._words: dict[str, Bits] = {}
+        self._covered = 0  # rows up to this one are in the index
+        self.ready = False
+
+    def build_piece(self, rows: list[Row]) -> bool:
+        """Takes in some more rows; True once all are in."""
+        if self.ready:
+            return True
+        found: dict[str, array[int]] = {}
+        end = min(len(rows), self._covered + BUILD_AT_ONCE)
+        for number in range(self._covered, end):
+            for word in set(prompt_of(rows[number].text).split()):
+                numbers = found.get(word)
+                if numbers is None:
+                    numbers = found[word] = array("I")
+                numbers.append(number)
+        for word, numbers in found.items():
+            bits = self._words.get(word)
+            if bits is None:
+                bits = self._words[word] = Bits()
+            bits.update(numbers)
+        self._covered = end
+        self.ready = end == len(rows)
+        return self.ready
+
+    def changed(self, number: int, old: str, new: str) -> None:
+        """The text of a row changed."""
+        if number >= self._covered and not self.ready:
+            return  # its piece is still to come
+        self._covered = max(self._covered, number + 1)
+        before, after = set(prompt_of(old).split()), set(prompt_of(new).split())
+        for word in before - after:
+            self._words[word].set(number, False)
+        for word in after - before:
+            self._words.setdefault(word, Bits()).set(number)
+
+    def in_prompts(self, word: str) -> int:
+        """The rows whose prompt holds ``word``."""
+        mask = 0
+        for known, bits in self._words.items():
+            if word in known:
+                mask |= bits.as_int()
+        return mask
+
+
+def prompt_of(text: str) -> str:
+    """The prompt's part of a row's text."""
+    return text.partition("\n")[2]
+
+
+def in_names(names: list[str], word: str) -> int:
+    """The rows whose name, in lower case, holds ``word``."""
+    return mask_of([number for number, name in enumerate(names) if word in name])
+
+
+def in_texts(rows: list[Row], word: str) -> int:
+    """The same for name and prompt: reads every row, tens of milliseconds at 100,000."""
+    return mask_of([number for number, row in enumerate(rows) if word in row.text])
