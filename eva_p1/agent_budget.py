@@ -16,10 +16,10 @@ class Tickets:
         self._lock = threading.Lock()
         self._total, self._taken, self._settled = total, 0, 0
 
-    def take(self) -> bool:
-        """True when one more try may start."""
+    def take(self, reserve: int = 0) -> bool:
+        """True when one more try may start and ``reserve`` more are left after it."""
         with self._lock:
-            if self._total is not None and self._taken >= self._total:
+            if self._total is not None and self._taken + reserve >= self._total:
                 return False
             self._taken += 1
             return True
@@ -74,6 +74,11 @@ class Streak:
             self._count += 1
             if not self._limit or self._count < self._limit:
                 return None
+        return self.rest()
+
+    def rest(self) -> float:
+        """The server rests from now on; returns for how many seconds."""
+        with self._lock:
             pause = self._rest * 2**self._rests
             self._rests += 1
             self._count = 0

@@ -117,6 +117,11 @@ class Ledger:
             except ValueError as error:
                 log.info("a prompt outside the search space is under way: %s", error)
 
+    def cancel(self, job: Job) -> None:
+        """The bandit no longer waits for this pull; the state still does."""
+        with self.lock:
+            self.bandit.cancel(job.params)
+
     def claim(self, job: Job, video: str | None) -> bool:
         """True when this job made the clip; False when another prompt did, of this run or of an earlier one, or there is no clip."""
         if video is None:

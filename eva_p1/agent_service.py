@@ -55,8 +55,12 @@ class LaneService(Controls):
             self.say(note, logging.WARNING)
         self.ledger.set_space(self._servers.space)
 
-    def next_job(self, api: str) -> Job | None:
-        if not self.tickets.take():
+    def next_job(self, api: str, behind: bool) -> Job | None:
+        """The next try for a server; ``behind``: to wait behind another there. At the end of a run idle servers come first."""
+        hungry = sum(lane.hungry for lane in self._lanes if lane.api != api) if behind else 0
+        if not self.tickets.take(hungry):
+            if not behind:
+                any(lane.relieve() for lane in self._lanes if lane.api != api)
             return None
         try:
             with self.ledger.lock:
@@ -116,6 +120,17 @@ class LaneService(Controls):
         if job.ticket:
             self.tickets.give_back()
         log.info("withdrawn: %s: %s", job.combo_key, reason)
+
+    def set_aside(self, job: Job) -> None:
+        """Its server stays away: the prompt stays in flight, and its place in the run is free for another server."""
+        self.ledger.cancel(job)
+        if job.ticket:
+            job.ticket = False
+            self.tickets.give_back()
+        log.info("set aside: %s on %s", job.combo_key, job.api)
+
+    def others_work(self, lane: Lane) -> bool:
+        return any(other.works for other in self._lanes if other is not lane)
 
     def say(self, text: str, level: int = logging.INFO) -> None:
         log.log(level, text)

@@ -27,6 +27,7 @@ class Withdrawals:
     _lock: Any
     _jobs: list[Job]
     _check_bans: bool
+    _relieve: bool
     _wake: threading.Event
     kick: Callable[..., None]
     _drop: Callable[[Job], None]
@@ -43,7 +44,23 @@ class Withdrawals:
         self.kick()
         return True
 
+    def relieve(self) -> bool:
+        """Asks for a waiting prompt to be taken back, because another server stands idle at the end of a run. Any thread."""
+        with self._lock:
+            if len([job for job in self._jobs if job.posted]) < 2:
+                return False
+        self._relieve = True
+        self._wake.set()
+        return True
+
     # ------------------------------------------------------------ feeder
+    def _give_waiting(self) -> None:
+        self._relieve = False
+        with self._lock:
+            last = [job for job in self._jobs if job.posted and not job.request][1:][-1:]
+        for job in last:
+            self._withdraw(job, "an idle server makes another in its place")
+
     def _skip_asked(self) -> None:
         with self._lock:
             asked = [job for job in self._jobs if job.skip == "asked"]

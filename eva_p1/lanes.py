@@ -19,15 +19,14 @@ from typing import Any, Protocol
 from eva_env_base import ComfyError, ComfyUnavailable, EvaError, PromptFailed, PromptRejected
 from eva_p1.agent_budget import Streak, Tickets
 from eva_p1.agent_live import Board
-from eva_p1.agent_patience import RESUME_ORDER, RESUME_WORDS, states_of, until_up
 from eva_p1.agent_servers import server_name
 from eva_p1.agent_types import AgentOptions, Job
+from eva_p1.lane_recovery import Recovery
 from eva_p1.lane_withdraw import Withdrawals
 
 log = logging.getLogger(__name__)
 
 FEEDER_TICK = 0.1  # how late a hold may end; small beside any run time, and cheap: one comparison a tick
-MAX_POSTS = 2  # a prompt lost with a server's queue is posted again once; a second loss is a failure
 
 
 class LaneOwner(Protocol):
@@ -41,7 +40,7 @@ class LaneOwner(Protocol):
     @property
     def holding(self) -> str | None: ...
     def prepare(self, client: Any) -> None: ...
-    def next_job(self, api: str) -> Job | None: ...
+    def next_job(self, api: str, behind: bool) -> Job | None: ...
     def adopt(self, job: Job) -> bool: ...
     def renamed(self, job: Job, prompt_id: str) -> None: ...
     def graph_for(self, job: Job) -> dict[str, Any]: ...
@@ -49,13 +48,15 @@ class LaneOwner(Protocol):
     def take_result(self, lane: Lane, job: Job, finished: Any) -> None: ...
     def record_failure(self, job: Job, kind: str, reason: str, run_seconds: float = 0.0) -> None: ...
     def withdraw(self, job: Job, reason: str) -> None: ...
+    def set_aside(self, job: Job) -> None: ...
+    def others_work(self, lane: Any) -> bool: ...
     def say(self, text: str, level: int = logging.INFO) -> None: ...
     def lane_failed(self, lane: Lane, error: EvaError) -> None: ...
     def lane_crashed(self, lane: Lane, error: BaseException) -> None: ...
     def lane_rests(self, lane: Lane, reason: str) -> None: ...
 
 
-class Lane(Withdrawals):
+class Lane(Withdrawals, Recovery):
     """Drives one server. ``resumed`` are jobs of an earlier run that were in flight there."""
 
     def __init__(self, client: Any, owner: LaneOwner, resumed: list[Job] | None = None, *, monotonic: Callable[[], float] = time.monotonic):
@@ -69,8 +70,10 @@ class Lane(Withdrawals):
         self._jobs: list[Job] = []
         self._up = threading.Event()
         self._away: str | None = None  # why the feeder could not post
+        self._away_since: float | None = None
+        self._refused_since: float | None = None  # it answers, but takes no prompts
         self._ended = threading.Event()
-        self._check_bans = False
+        self._check_bans = self._relieve = False
         self._scoring = 0
         self._head_since = monotonic()
         self._streak = Streak(owner.options.max_failures, owner.options.rest, monotonic)
@@ -92,11 +95,6 @@ class Lane(Withdrawals):
         """True while the lane has nothing under way: no prompt and no clip being scored."""
         with self._lock:
             return not self._jobs and not self._scoring
-
-    @property
-    def resting(self) -> bool:
-        """True while the lane recovers from too many failures in a row, or has given up."""
-        return self.failed or self._streak.resting
 
     def join(self, timeout: float) -> None:
         self._waiter.join(timeout)
@@ -156,15 +154,13 @@ class Lane(Withdrawals):
             try:
                 if self._check_bans:
                     self._withdraw_banned()
+                if self._relieve:
+                    self._give_waiting()
                 self._skip_asked()
                 self._top_up()
             except ComfyError as error:
                 log.info("%s: %s", self.api, error)
-                with self._lock:
-                    followed = any(job.posted for job in self._jobs)
-                if not followed:  # then the waiter has nobody to learn it from
-                    self._up.clear()
-                    self._away = str(error)
+                self._on_refused_post(error)
                 self._ended.wait(1.0)
 
     def _over(self) -> bool:
@@ -185,7 +181,7 @@ class Lane(Withdrawals):
                 continue
             if full or hold or self.resting:
                 return
-            job = self.owner.next_job(self.api)
+            job = self.owner.next_job(self.api, bool(self._jobs))
             if job is None:
                 return
             with self._lock:
@@ -232,6 +228,7 @@ class Lane(Withdrawals):
     def _set_posted(self, job: Job) -> None:
         with self._lock:
             job.posted, job.doubtful = True, False
+            self._refused_since = None
             self._show_queue()
             self._head_ready.notify_all()
 
@@ -273,7 +270,7 @@ class Lane(Withdrawals):
 
     def _on_prompt_failed(self, job: Job, error: PromptFailed) -> None:
         if error.kind == "lost":
-            self._until_up(lambda: self._reconcile(job))
+            self._until_up(lambda: self._rejoin(job))
             return
         run_seconds = self.owner.board.elapsed(job)
         try:
@@ -284,32 +281,9 @@ class Lane(Withdrawals):
         except ComfyError as also:
             log.warning("%s: %s", self.api, also)
         self._head_since = self._monotonic()
-        self._drop(job)
+        # Recorded before its place is free, so that the next choice knows of it.
         self._fail(job, "skipped" if error.kind == "interrupted" and job.skip else error.kind, str(error), run_seconds)
-
-    def _on_away(self, reason: str) -> None:
-        """The server cannot be reached: wait for it, then look which prompts it still knows."""
-        self._up.clear()
-        self._row(state="waiting_for_server", message=reason, now=None)
-        if self._until_up(self._reconcile):
-            self._away = None
-            self._up.set()
-            self.kick()
-
-    def _reconcile(self, lost: Job | None = None) -> None:
-        """After a restart of the server: prompts it no longer knows are posted again, each at most once."""
-        with self._lock:
-            jobs = [job for job in self._jobs if job.posted and job is not lost]
-        self.client.system_stats()
-        states = states_of(self.client, jobs)
-        for job in [*([lost] if lost else []), *(job for state, job in states if state == "unknown")]:
-            if job.attempts < MAX_POSTS:
-                self.owner.say(f"{self.api} forgot a prompt (was it restarted?); it is queued again: {job.combo_key}", logging.WARNING)
-                job.posted, job.started_at = False, None
-            else:
-                self._drop(job)
-                self._fail(job, "lost", f"{self.api} lost this prompt twice")
-        self.kick()
+        self._drop(job)
 
     def _progress(self, job: Job, progress: Any) -> None:
         """What the client says while it waits; ``waiting`` means that the server does not answer just now."""
@@ -325,38 +299,7 @@ class Lane(Withdrawals):
         elif progress.kind == "preview" and progress.image:
             self.owner.board.preview(job, progress.image)
 
-    # ------------------------------------------------------------ start, pauses, end
-    def _until_up(self, action: Callable[[], Any]) -> bool:
-        def waiting(reason: str, is_new: bool) -> None:
-            self._row(state="waiting_for_server", message=reason, now=None)
-            if is_new:
-                why = reason.removeprefix(f"ComfyUI at {self.api} ")
-                self.owner.say(f"waiting for ComfyUI at {self.api}: {why}", logging.WARNING)
-
-        def back(had_waited: bool) -> None:
-            if had_waited:
-                self.owner.say(f"{self.api} is back")
-            self._row(state="running", message="")
-
-        owner = self.owner
-        return until_up(action, over=self._over, stopping=owner.stopping, backoff=owner.options.backoff, on_wait=waiting, on_back=back)
-
-    def _connect(self) -> None:
-        """Learns what the server can do, then takes up prompts an earlier run left there. Unknown ones are recorded as lost."""
-        self.owner.prepare(self.client)
-        states = states_of(self.client, self._resumed)
-        self._resumed = []
-        for state, job in states:
-            if state == "unknown":
-                self.owner.record_failure(job, "lost", f"{self.api} does not know this prompt of an earlier run")
-            elif self.owner.adopt(job):
-                self.owner.say(f"picked up a prompt of an earlier run, which {RESUME_WORDS[RESUME_ORDER[state]]}: {job.combo_key}")
-                with self._lock:
-                    self._jobs.append(job)
-            else:
-                self.owner.say(f"a prompt of an earlier run is left for the next run, --iterations is used up: {job.combo_key}")
-        self._show_queue()
-
+    # ------------------------------------------------------------ inside
     def _drop(self, job: Job) -> None:
         with self._lock:
             if job in self._jobs:
