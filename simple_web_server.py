@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import signal
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import FrameType
 
 from eva_env_base import EXIT_OK, UsageError, add_setting_flags, resolve_settings, run_door, setup_logging
 
+SWITCH_SECONDS = 0.001  # Python's 5 ms would let one long search hold up every short answer by as much
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -55,6 +57,8 @@ def main(argv: list[str] | None = None) -> int:
             StateStore(settings.state_dir, role="server", video_dir=settings.video_dir, takeover=flags.takeover) as store,
             ClipIndex(store, settings.video_dir) as index,
         ):
+            gc.freeze()  # what was loaded stays: the collector need not walk 100,000 clips again and again while somebody waits
+            sys.setswitchinterval(SWITCH_SECONDS)
             server = create_server(settings, store, index, no_token=flags.no_token, access_log=flags.access_log)
             if not index.folder.exists:
                 print(f"warning: the video folder {settings.video_dir} does not exist yet; name another with --video-dir", file=sys.stderr)
