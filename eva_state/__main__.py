@@ -109,13 +109,13 @@ def output(name: str) -> Iterator[TextIO]:
 
 
 def run_export(flags: argparse.Namespace, settings: Settings, counter: Counter) -> int:
-    from eva_state.export import clip_rows, write_clips_csv, write_jsonl
+    from eva_state.export import clip_rows, metric_names, write_clips_csv, write_jsonl
     from eva_state.store import StateStore
 
     need_state(settings)
     with StateStore(settings.state_dir, role="reader") as store, output(flags.csv or flags.jsonl) as file:
         if flags.csv:
-            count = write_clips_csv(lambda folder: clip_rows(store, folder, counter), settings.video_dir, file)
+            count = write_clips_csv(clip_rows(store, settings.video_dir, counter), metric_names(store), file)
         else:
             count = write_jsonl(clip_rows(store, settings.video_dir, counter), file)
     counter.end()

@@ -92,18 +92,21 @@ def write_jsonl(rows: Iterable[dict[str, Any]], file: TextIO) -> int:
     return count
 
 
-def write_clips_csv(rows: Callable[[Path | None], Iterable[dict[str, Any]]], video_dir: Path | None, file: TextIO) -> int:
+def metric_names(store: StoreReads) -> list[str]:
+    """Every metric any clip has."""
+    return sorted({name for entry in store.iter_history() if isinstance(entry.get("metrics"), dict) for name in entry["metrics"]})
+
+
+def write_clips_csv(rows: Iterable[dict[str, Any]], metrics: list[str], file: TextIO) -> int:
     """A table with a header (RFC 4180); how many rows.
 
-    ``rows`` is called twice: once to find which metrics there are (each gets a column ``metric_NAME``; no need to look
-    at the clips for that), once to write.
-    Params and ratings that have no column of their own stand as JSON in ``other_params`` and ``other_rating``.
+    Each metric has a column ``metric_NAME``. Params and ratings without a column of their own stand as JSON in
+    ``other_params`` and ``other_rating``.
     """
-    metrics = sorted({name for row in rows(None) for name in row["metrics"]})
     writer = csv.writer(file, lineterminator="\r\n")
     writer.writerow([*_BEFORE, *(f"metric_{name}" for name in metrics), *QUALITIES, *_AFTER])
     count = 0
-    for count, row in enumerate(rows(video_dir), 1):  # noqa: B007
+    for count, row in enumerate(rows, 1):  # noqa: B007
         params, rating = row["params"], row["rating"] or {}
         flat = {
             **row,
