@@ -367,11 +367,12 @@ class ClipIndex:
             }
 
     def options(self) -> dict[str, list[Any]]:
-        """Distinct values that occur, for filter lists: ``samplers schedulers fps cfg steps sizes defects``; sizes are ``[w, h]``."""
+        """Distinct values that occur, for filter lists: ``samplers schedulers fps cfg steps sizes defects tags``; sizes are ``[w, h]``."""
         with self._lock:
             self._drain()
             seen = self._table.facet_values()
-        kinds = {"samplers": "sampler", "schedulers": "scheduler", "fps": "fps", "cfg": "cfg", "steps": "steps", "defects": "defect"}
+        names = ("sampler", "scheduler", "fps", "cfg", "steps", "defect", "tag")
+        kinds = {name if name in ("fps", "cfg", "steps") else f"{name}s": name for name in names}
         out: dict[str, list[Any]] = {name: sorted(seen.get(kind, ())) for name, kind in kinds.items()}
         out["sizes"] = [list(size) for size in sorted(seen.get("size", ()))]
         return out

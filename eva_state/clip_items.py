@@ -89,5 +89,6 @@ def search_item(row: Row, store: StateStore, banned: bool) -> dict[str, Any]:
         "created": round(row.created, 3),
         "rated_at": row.rated_at,
         "defects": [value for kind, value in row.facets if kind == "defect"],
+        "tags": [value for kind, value in row.facets if kind == "tag"],
         "exists": row.file is not None,
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
 from itertools import compress, islice
@@ -147,6 +147,16 @@ class Order:
             self._sorted.insert(bisect_left(self._sorted, self._key(number), key=self._key), number)
             self._known.set(number)
 
+    def between(self, low: float | None, high: float | None) -> int:
+        """The rows whose value lies in [low, high], as a set."""
+        numbers = self._sorted if self._sorted is not None else self._build()
+        start = 0 if low is None else bisect_left(numbers, low, key=self._value)
+        end = len(numbers) if high is None else bisect_right(numbers, high, key=self._value)
+        return mask_of(numbers[start:end])
+
+    def _value(self, number: int) -> Any:
+        return self.value_of(self._rows[number])
+
     def page(self, mask: int, descending: bool, offset: int, limit: int) -> list[int]:
         """Rows of ``mask`` in order, from ``offset``; those without a value come last, by number."""
         numbers = self._sorted if self._sorted is not None else self._build()
@@ -212,7 +222,7 @@ class Judgement(NamedTuple):
     rated_at: float | None  # unix seconds
     banned: bool
     reference: bool
-    defects: tuple[tuple[str, str], ...]  # ("defect", word)
+    defects: tuple[tuple[str, str], ...]  # ("defect", word), and after them ("tag", word)
 
 
 def judgement_of(item: Mapping[str, Any] | None) -> Judgement | None:
@@ -225,7 +235,7 @@ def judgement_of(item: Mapping[str, Any] | None) -> Judgement | None:
         number_or_none(item.get("timestamp")),
         rating.get("banned") is True,
         rating.get("is_reference") is True,
-        defects_of(rating.get("defects")),
+        defects_of(rating.get("defects")) + tags_of(rating.get("tags")),
     )
 
 
@@ -233,6 +243,11 @@ def defects_of(found: Any) -> tuple[tuple[str, str], ...]:
     """``(("defect", word), ...)`` of a rating's ``defects``."""
     words = dict.fromkeys(word for word in found if isinstance(word, str)) if isinstance(found, list) else ()
     return tuple(("defect", word) for word in words)
+
+
+def tags_of(found: Any) -> tuple[tuple[str, str], ...]:
+    """``(("tag", word), ...)`` of a rating's ``tags``."""
+    return tuple(("tag", word) for _, word in defects_of(found))
 
 
 def combo_of(entry: Mapping[str, Any] | None) -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from eva_state import documents
-from eva_state.clip_rows import Judgement, defects_of, judgement_of, number_or_none
+from eva_state.clip_rows import Judgement, defects_of, judgement_of, number_or_none, tags_of
 from eva_state.heads import NULL
 from eva_state.records import Record, dump
 from eva_state.registers import entry_in
@@ -48,6 +48,7 @@ class _Marks(msgspec.Struct, gc=False):
     is_reference: Any = None
     banned: Any = None
     defects: Any = None
+    tags: Any = None
 
 
 class _RatingData(msgspec.Struct, gc=False):
@@ -87,7 +88,7 @@ def judgements(store: StateStore) -> dict[str, Judgement | None]:
                 record.ts if stamp is msgspec.UNSET else number_or_none(stamp),
                 marks.banned is True,
                 marks.is_reference is True,
-                defects_of(marks.defects) if marks.defects else (),
+                (defects_of(marks.defects) if marks.defects else ()) + (tags_of(marks.tags) if marks.tags else ()),
             )
     return out
 

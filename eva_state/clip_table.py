@@ -42,6 +42,9 @@ class Search:
     max_cfg: float | None = None
     min_steps: float | None = None
     max_steps: float | None = None
+    made_from: float | None = None  # unix seconds
+    made_to: float | None = None
+    names: frozenset[str] | None = None  # only these clips
     combo: str | None = None
     sort: str = "newest"
     descending: bool | None = None
@@ -225,6 +228,10 @@ class RowTable:
                 mask &= _union(self._facets, (facet for facet in wide if high is None or facet[1] <= high))
         if wanted.combo is not None:
             mask &= self.rows_of_pattern(wanted.combo)
+        if wanted.made_from is not None or wanted.made_to is not None:
+            mask &= self._orders["newest"].between(wanted.made_from, wanted.made_to)
+        if wanted.names is not None:
+            mask &= mask_of([number for name in wanted.names if (number := self.numbers.get(name)) is not None])
         for word in words_of(wanted):
             mask &= self._text_mask(word)
         return mask
