@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eva_env_base import __version__
 from eva_state.clip_actions import actions_of_clip
@@ -17,6 +18,9 @@ from eva_web.arms import count_arms
 from eva_web.fields import MAX_NAME, Query
 from eva_web.messages import HttpError, Request, Response, json_response
 from eva_web.ranges import Validators, precondition
+
+if TYPE_CHECKING:
+    from eva_web.app import App
 
 MAX_LIMIT = 500
 DEFAULT_LIMIT = 50
@@ -125,11 +129,10 @@ def _page_of(query: Query) -> tuple[int, int]:
     return query.integer("offset", 0, 0, FAR), query.integer("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
 
 
-def search(request: Request) -> Response:
-    query = Query(request.query)
-    offset, limit = _page_of(query)
+def wanted_of(query: Query, app: App) -> Search:
+    """The filters of a search. What is wrong is collected in ``query``; a metric's values are read when first asked for."""
     exact: list[tuple[str, Any]] = []
-    for name in ("sampler", "scheduler", "defect"):
+    for name in ("sampler", "scheduler", "defect", "tag"):
         if (word := query.text(name)) is not None:
             exact.append((name, word))
     for name in ("fps", "cfg", "steps", "width", "height"):
@@ -143,6 +146,8 @@ def search(request: Request) -> Response:
             query.wrong["combo"] = str(error)[:500]
     order = query.choice("order", ("asc", "desc", ""), "")
     wanted = Search(
+        made_from=query.moment("made_from"),
+        made_to=query.moment("made_to", end_of_day=True),
         text=query.text("q") or "",
         rated=query.tri("rated"),
         banned=query.tri("banned"),
@@ -161,6 +166,17 @@ def search(request: Request) -> Response:
         sort=query.choice("sort", SORTS, "newest"),
         descending=order == "desc" if order else None,
     )
+    metric = query.text("metric", longest=100)
+    low, high = query.number("min_metric"), query.number("max_metric")
+    if metric is None or query.wrong:
+        return wanted
+    return dataclasses.replace(wanted, names=app.facts.names_where(metric, low, high))
+
+
+def search(request: Request) -> Response:
+    query = Query(request.query)
+    offset, limit = _page_of(query)
+    wanted = wanted_of(query, request.app)
     query.done()
     items, total = request.app.index.search(wanted, offset, limit)
     return json_response({"total": total, "items": items}, headers={"X-Total-Count": str(total)})

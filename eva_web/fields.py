@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -67,6 +68,17 @@ class Query(Fields):
             self.wrong[name] = "must be a number"
             return None
         return number
+
+    def moment(self, name: str, *, end_of_day: bool = False) -> float | None:
+        """Unix seconds, or a day ``YYYY-MM-DD`` of the server's calendar: its first second, or its last."""
+        value = self._query.get(name)
+        if not value or not re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+            return self.number(name)
+        try:
+            return time.mktime(time.strptime(value, "%Y-%m-%d")) + (86_399.999 if end_of_day else 0.0)
+        except (ValueError, OverflowError):
+            self.wrong[name] = "must be a day such as 2026-01-31, or unix seconds"
+            return None
 
     def tri(self, name: str) -> bool | None:
         """``all`` (or nothing) is ``None``, ``true``/``1``/``yes`` True, ``false``/``0``/``no`` False."""

@@ -1,6 +1,7 @@
-"""The helper process that decodes clips into JPEG pictures: one JSON job a line in, one JSON answer a line out.
+"""The helper process that decodes clips: into JPEG pictures, a series of measurements a frame, and the workflow stored in the file.
 
-Job ``{"kind": "thumb" | "filmstrip", "source", "target"}``; answer ``{"width", "height"}`` or ``{"error"}``. It ends when its
+One JSON job a line in, one JSON answer a line out. Job ``{"kind": "thumb" | "filmstrip" | "series" | "workflow", "source",
+"target"}``; answer ``{"width", "height"}`` or ``{"error"}``. It ends when its
 input ends, or after ``IDLE_SECONDS`` without a job.
 """
 
@@ -19,6 +20,7 @@ THUMB_WIDTH = 320  # pixels
 STRIP_FRAMES, STRIP_HEIGHT = 10, 96
 THUMB_AT = 0.35  # of the clip: past a fade-in, before the end
 DECODE_ALL = 400  # frames up to which a clip is decoded through; a longer one is sought in
+SERIES_FRAMES, SERIES_WIDTH = 2000, 160
 JPEG_QSCALE = 4  # 2 (best) .. 31, FFmpeg's scale for MJPEG
 
 
@@ -82,10 +84,73 @@ def even(number: float) -> int:
     return max(2, int(round(number / 2)) * 2)
 
 
+def series(source: str) -> dict[str, Any]:
+    """``{"fps", "seconds", "brightness", "change", "detail", "cut"}``, a value a frame, in [0,1]; ``seconds`` is each frame's time.
+
+    Over a small grey picture: ``brightness`` is its mean; ``change`` the mean difference from the frame before, so that a freeze is 0
+    and a flash a peak; ``detail`` the mean difference between neighbouring pixels, which blur lowers. ``cut``: the clip goes on.
+    """
+    import av
+    import numpy
+
+    seconds: list[float] = []
+    found: dict[str, list[float]] = {"brightness": [], "change": [], "detail": []}
+    before: Any = None
+    with av.open(source, mode="r") as container:
+        if not container.streams.video:
+            raise ValueError("it holds no video")
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        fps = float(stream.average_rate or 0) or 16.0
+        for number, frame in enumerate(container.decode(stream)):
+            if number >= SERIES_FRAMES:
+                break
+            width = min(SERIES_WIDTH, even(frame.width))
+            grey = frame.reformat(width=width, height=even(width * frame.height / frame.width), format="gray").to_ndarray()
+            pixels = grey.astype(numpy.float32) / 255
+            seconds.append(round(frame.time if frame.time is not None else number / fps, 4))
+            found["brightness"].append(float(pixels.mean()))
+            found["change"].append(0.0 if before is None or before.shape != pixels.shape else float(numpy.abs(pixels - before).mean()))
+            sides = (numpy.abs(numpy.diff(pixels, axis=0)).mean(), numpy.abs(numpy.diff(pixels, axis=1)).mean())
+            found["detail"].append(float(sum(sides) / 2))
+            before = pixels
+    if not seconds:
+        raise ValueError("no frame can be decoded")
+    rounded = {name: [round(value, 5) for value in values] for name, values in found.items()}
+    return {"fps": round(fps, 4), "seconds": seconds, **rounded, "cut": len(seconds) >= SERIES_FRAMES}
+
+
+def workflow(source: str) -> dict[str, Any]:
+    """What ComfyUI stored in the file: ``workflow`` (as its editor opens it) and ``prompt`` (what ran), each where it is there."""
+    import av
+
+    with av.open(source, mode="r") as container:
+        texts = {name.lower(): text for name, text in container.metadata.items()}
+    if isinstance(texts.get("comment"), str) and texts["comment"].lstrip().startswith("{"):  # some savers put both into the comment
+        try:
+            texts = {**json.loads(texts["comment"]), **texts}
+        except ValueError:
+            pass  # a comment that only looks like JSON
+    found = {}
+    for name in ("workflow", "prompt"):
+        value = texts.get(name)
+        try:
+            parsed = json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            continue
+        if isinstance(parsed, dict):
+            found[name] = parsed
+    return found
+
+
 def make(kind: str, source: str, target: Path) -> tuple[int, int]:
     """Writes the picture; ``(width, height)`` in pixels."""
     import numpy
 
+    if kind in ("series", "workflow"):
+        made = series(source) if kind == "series" else workflow(source)
+        target.write_text(json.dumps(made, separators=(",", ":")), encoding="utf-8")
+        return 0, 0
     if kind == "thumb":
         frame = frames_at(source, [THUMB_AT])[0]
         width = min(THUMB_WIDTH, even(frame.width))

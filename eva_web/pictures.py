@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 FORMAT = "1"  # part of every cache key: raise it when pictures look different
 ANSWER_SECONDS = 30.0  # a clip that takes longer to decode counts as unreadable
 MAX_CACHE_BYTES = 1_000_000_000  # about 15,000 clips with both pictures
+SUFFIXES = {"series": ".json", "workflow": ".json"}  # by kind; all others are pictures
 PRUNE_EVERY = 500  # new pictures between two looks at the cache's size
 
 
@@ -131,7 +132,7 @@ class Pictures:
         """``(file, etag)`` of the picture, made now if need be. Raises :class:`Unreadable`."""
         text = "\0".join([FORMAT, kind, name, str(status.st_size), str(status.st_mtime_ns)])
         key = hashlib.sha256(text.encode()).hexdigest()[:40]
-        target = self.folder / kind / key[:2] / f"{key}.jpg"
+        target = self.folder / kind / key[:2] / f"{key}{SUFFIXES.get(kind, '.jpg')}"
         failed = target.with_suffix(".failed")
         if not target.is_file():
             if failed.is_file():
@@ -190,14 +191,21 @@ class Pictures:
         return removed
 
 
-def _picture(request: Request, kind: str) -> Response:
-    from eva_web.media import CACHE, open_clip
+def made_of(request: Request, kind: str, name: str) -> tuple[Path, str]:
+    """``(file, etag)`` of what the helper makes of a clip. Raises :class:`Unreadable`, or ``HttpError`` where there is no clip."""
+    from eva_web.media import open_clip
 
-    descriptor, status = open_clip(request, request.rest)
+    descriptor, status = open_clip(request, name)
     os.close(descriptor)
-    source = Path(os.path.realpath(request.app.index.folder.root / request.rest))
+    source = Path(os.path.realpath(request.app.index.folder.root / name))
+    return request.app.pictures.get(kind, name, source, status)
+
+
+def _picture(request: Request, kind: str) -> Response:
+    from eva_web.media import CACHE
+
     try:
-        path, etag = request.app.pictures.get(kind, request.rest, source, status)
+        path, etag = made_of(request, kind, request.rest)
         picture = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     except Unreadable as error:
         raise HttpError(422, f"the clip {request.rest!r} has no picture: {error}", fields={"name": str(error)}) from None

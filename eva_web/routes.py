@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from eva_web import api_control, api_insights, api_read, api_write, media, pages, pictures
+from eva_web import api_clip, api_control, api_insights, api_read, api_write, media, pages, pictures
 from eva_web.messages import HttpError, Request, Response
 from eva_web.metrics import metrics
 
@@ -48,6 +48,9 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/search", api_read.search),
     Route("GET", "/api/options", api_read.options),
     Route("GET", "/api/video_details", api_read.video_details),
+    Route("GET", "/api/series", api_clip.series, lane="pictures"),
+    Route("GET", "/api/workflow", api_clip.workflow, lane="pictures"),
+    Route("GET", "/api/export", api_clip.export, lane="pictures"),
     Route("GET", "/api/bans", api_read.bans),
     Route("GET", "/api/ban_preview", api_read.ban_preview),
     Route("GET", "/api/actions", api_read.actions),
@@ -107,6 +110,7 @@ def lane_of(head: bytes) -> str:
     """The lane of a request that is not parsed yet; anything unclear is quick."""
     parts = head[:256].split(b" ", 2)
     path = parts[1] if len(parts) > 1 else b""
+    exact = path.partition(b"?")[0].decode("latin-1")
     prefix = path[: path.find(b"/", 1) + 1].decode("latin-1")
-    route = _PREFIX.get(prefix, {}).get("GET")
+    route = (_EXACT.get(exact) or _PREFIX.get(prefix, {})).get("GET")
     return route.lane if route is not None else "quick"
