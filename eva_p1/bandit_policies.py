@@ -46,14 +46,19 @@ def _for_cost(choice: Choice, value: np.ndarray, reference: float) -> np.ndarray
     return np.log(np.maximum(value - reference, LEAST_GAIN)) - choice.exponent * np.log(choice.minutes)
 
 
-def model_ucb(choice: Choice) -> int:
-    """Upper confidence bound of the model: (mean + beta sd) times the probability of getting a clip, for its price.
+def bound_index(choice: Choice) -> np.ndarray:
+    """What ``ucb`` maximises, (m,): (mean + beta sd) times the probability of getting a clip, for its price.
 
-    With prices the index is (bound - best mean) / minutes^exponent.
+    With prices it is the logarithm of (bound - best mean) / minutes^exponent.
     """
     mean, sd = choice.posterior.mean()[choice.cells], choice.posterior.sd()[choice.cells]
     value = (mean + choice.beta * sd) * choice.success
-    return _argmax(choice, _for_cost(choice, value, float((mean * choice.success).max())))
+    return _for_cost(choice, value, float((mean * choice.success).max()))
+
+
+def model_ucb(choice: Choice) -> int:
+    """The highest upper confidence bound of the model, for its price."""
+    return _argmax(choice, bound_index(choice))
 
 
 def knowledge_gradient(choice: Choice) -> int:

@@ -15,7 +15,7 @@ from .bandit_explain import advice, best_arms, confidence, hopeless, interaction
 from .bandit_failures import success_probability
 from .bandit_kernel import AUTO
 from .bandit_learner import Learner
-from .bandit_policies import MODEL_POLICIES, Choice
+from .bandit_policies import MODEL_POLICIES, Choice, bound_index
 from .bandit_records import AUTOBAN_MEAN, AUTOBAN_TRIES, Ledger, key_from, total_cost
 from .bandit_value import value_of_rating
 from .search_space import SearchSpace
@@ -169,7 +169,7 @@ class BanditReads:
 
         ``best`` arms and ``main_effects`` and ``interactions`` with 90 % intervals; ``p_close``: probability that the
         bet is within 0.02 of the true best; ``gap``: what is expected to be missing; ``next``: the arm with the highest
-        bound and why; ``cost``: minutes paid and per 0.01 of improvement; ``advice``: a sentence.
+        bound for its price, and why; ``cost``: minutes paid and per 0.01 of improvement; ``advice``: a sentence.
         """
         with self._lock:
             self._settle()
@@ -180,7 +180,7 @@ class BanditReads:
             best = int(np.argmax(mean))
             # Its own generator: explaining must not change what is chosen next.
             sure = confidence(posterior, cells, int(cells[best]), np.random.default_rng(self._ledger.t))
-            upper = int(np.argmax((mean + self._beta * sd) * choice.success))
+            upper = int(np.argmax(bound_index(choice)))
             out = {
                 **self.status(),
                 "best": best_arms(grid, posterior, cells, self._counts(cells)[0], top),
@@ -191,7 +191,7 @@ class BanditReads:
                     **grid.params(int(cells[upper])),
                     "mean": float(mean[upper]),
                     "sd": float(sd[upper]),
-                    "why": _why(mean, sd, upper, best),
+                    "why": _why(mean, sd, upper, best, choice.minutes),
                 },
                 "cost": self._cost_figures(float(mean[best])),
             }
@@ -236,9 +236,13 @@ class BanditReads:
             return [(str(waiting[i][0]), float(gain[i])) for i in order]
 
 
-def _why(mean: np.ndarray, sd: np.ndarray, chosen: int, best: int) -> str:
+def _why(mean: np.ndarray, sd: np.ndarray, chosen: int, best: int, minutes: np.ndarray | None) -> str:
     if chosen == best:
         return "it is the current best, and a further try makes that surer"
+    if minutes is not None and minutes[chosen] < 0.7 * minutes[best]:
+        price = f", for {minutes[chosen]:.1f} minutes instead of {minutes[best]:.1f}"
+    else:
+        price = ""
     if sd[chosen] > 1.5 * sd[best]:
-        return f"little is known there (sd {sd[chosen]:.3f} against {sd[best]:.3f} at the best): it may be better"
-    return f"it promises nearly as much as the best ({mean[chosen]:.3f} against {mean[best]:.3f}) and is less certain"
+        return f"little is known there (sd {sd[chosen]:.3f} against {sd[best]:.3f} at the best): it may be better{price}"
+    return f"its mean is {mean[chosen]:.3f} against {mean[best]:.3f} at the best, and it may turn out higher{price}"
