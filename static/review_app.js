@@ -8,7 +8,9 @@ import { t, tn } from './i18n.js';
 import { live } from './live.js';
 import { outbox } from './outbox.js';
 import { Player } from './player.js';
+import { QueueBar, whyBadge } from './queue_bar.js';
 import { RatingForm } from './rating_form.js';
+import { Repeats, rateBody } from './repeats.js';
 import { ReviewQueue } from './review_queue.js';
 import { scoreList } from './scores.js';
 import { keys, startPage } from './shell.js';
@@ -28,17 +30,23 @@ class Review {
   #skipped = new Set(JSON.parse(sessionStorage.getItem('eva.skipped') ?? '[]'));
   #total = 0;
   #generated = 0;
+  #pending = 0; // unrated clips, whatever the filters say
   #loading = false;
+  #added = 0;
   #started = Date.now();
   #ratedHere = 0;
   /** @type {ReviewQueue['current'] | null} a rated clip whose details were edited and not sent yet */
   #edited = null;
   #saveSoon = debounce(() => this.#saveEdit(), EDIT_PAUSE_MS);
   form = new RatingForm();
+  bar = new QueueBar();
+  #repeats = new Repeats();
   player = new Player(byId('player'));
 
   constructor() {
     byId('marks-row').append(this.form.marks);
+    byId('queue-bar').append(this.bar.element);
+    this.bar.addEventListener('change', () => this.#anew());
     const { reference, dims, defects, note } = this.form.parts;
     byId('defects').append(defects);
     byId('dims').append(dims);
@@ -90,12 +98,13 @@ class Review {
 
   /** Asks for the newest unrated clips and takes in those not known yet. */
   async #refresh() {
-    if (this.#loading) return;
+    if (this.#loading) return this.queue.items.length ? undefined : this.#refreshSoon();
     this.#loading = true;
     try {
       const watching = this.queue.current;
       const none = this.queue.items.length === 0;
-      await this.#take(0, !none);
+      const names = await this.#take(0, !none);
+      if (this.bar.reranked) this.queue.reorder(names);
       if (!watching) {
         if (this.queue.current?.rated !== null || this.queue.current?.skipped) this.queue.advance();
         this.#show();
@@ -108,27 +117,42 @@ class Review {
     } finally {
       this.#loading = false;
     }
+    return undefined;
   }
 
-  /** @param {number} offset @param {boolean} soon @returns {Promise<number>} how many were new */
+  /** Another order or filter: everything but the clip at hand is asked for afresh. */
+  async #anew() {
+    this.#saveEdit();
+    this.queue = new ReviewQueue();
+    await this.#refresh();
+  }
+
+  /** @param {number} offset @param {boolean} soon @returns {Promise<string[]>} the clips asked for, in the server's order */
   async #take(offset, soon) {
-    const response = await getResponse('/api/videos', { offset, limit: PAGE });
+    const queue = this.queue;
+    const response = await getResponse('/api/videos', { ...this.bar.query, offset, limit: PAGE });
+    if (queue !== this.queue) return []; // another order was chosen meanwhile
+    this.bar.used(response.headers.get('X-Order'));
     const clips = /** @type {Array<Record<string, any> & {name: string}>} */ (await response.json());
     const onTheWay = new Set(outbox.waiting().map((action) => action.body.video_name));
     const wanted = clips.filter((clip) => !onTheWay.has(clip.name));
     this.#total = Number(response.headers.get('X-Total-Count') ?? clips.length) - (clips.length - wanted.length);
-    for (const clip of wanted) {
-      const item = this.queue.find(clip.name);
-      if (item && item.gone) item.gone = false; // a rating made elsewhere was taken back
-    }
-    return this.queue.add(wanted, { soon, skipped: this.#skipped });
+    for (const item of wanted.map((clip) => this.queue.find(clip.name))) if (item?.gone) item.gone = false; // a rating elsewhere was undone
+    const fresh = wanted.filter((clip) => !this.queue.find(clip.name));
+    const shown = await this.#repeats.mix(fresh, this.bar.settings.share, (name) => Boolean(this.queue.find(name)));
+    this.queue.add(shown, { soon, skipped: this.#skipped });
+    this.#added = fresh.length;
+    return clips.map((clip) => clip.name);
   }
 
   async #more() {
     if (this.#loading || this.queue.left >= this.#total) return;
     this.#loading = true;
     try {
-      for (let offset = Math.max(0, this.queue.left - LOW); offset < this.#total; offset += PAGE) if (await this.#take(offset, false)) break;
+      for (let offset = Math.max(0, this.queue.left - LOW); offset < this.#total; offset += PAGE) {
+        await this.#take(offset, false);
+        if (this.#added) break;
+      }
       this.#preload();
     } catch (error) {
       this.#failed(error);
@@ -181,9 +205,11 @@ class Review {
     const skipped = this.queue.skipped().length;
     const controls = [];
     if (skipped) controls.push(button({ label: tn('review.show_skipped', skipped), class: 'primary', onClick: () => this.#unskip() }));
+    if (this.bar.filtered) controls.push(button({ label: t('queue.clear'), onClick: () => this.bar.clear() }));
     if (this.#done.length) controls.push(button({ label: t('action.undo'), icon: 'undo', hint: keys.hint('undo'), onClick: () => this.undo() }));
     if (this.#generated) controls.push(h('a', { class: 'btn', href: '/search', text: t('review.to_search') }));
-    if (!this.#generated && !this.#ratedHere) this.player.message(t('review.none_yet'), t('review.none_yet_why'), ...controls);
+    if (this.bar.filtered && this.#pending) this.player.message(t('queue.none_match'), tn('queue.others', this.#pending), ...controls);
+    else if (!this.#generated && !this.#ratedHere) this.player.message(t('review.none_yet'), t('review.none_yet_why'), ...controls);
     else this.player.message(t('review.all_done'), skipped ? tn('review.skipped_left', skipped) : t('review.all_done_why'), ...controls);
   }
 
@@ -196,6 +222,7 @@ class Review {
     const badges = [];
     if (item?.rated) badges.push(h('span', { class: 'badge', text: t('review.rated_as', { n: item.rated }) }));
     if (item?.skipped) badges.push(h('span', { class: 'badge', text: t('review.is_skipped') }));
+    if (item?.clip.order_why && !item.rated) badges.push(whyBadge(item.clip.order_why));
     byId('clip-badges').replaceChildren(...badges);
     byId('act-undo').toggleAttribute('disabled', this.#done.length === 0);
     byId('act-prev').toggleAttribute('disabled', this.queue.position === 0);
@@ -215,11 +242,11 @@ class Review {
     if (!item) return;
     const rating = this.form.ratingWith(mark);
     if (defects.length) rating.defects = [...new Set([...(rating.defects ?? []), ...defects])];
-    const action = outbox.add('rate', { video_name: item.clip.name, rating });
+    const action = outbox.add('rate', rateBody(item.clip, rating));
     this.#edited = null;
     RatingForm.forget(item.clip.name);
     this.#remember({ action: action.id, kind: 'rate', clip: item.clip, before: item.rating ?? null });
-    if (item.rated === null) this.#total -= 1;
+    if (item.rated === null && !item.clip.repeat) this.#total -= 1;
     this.#ratedHere += 1;
     item.rated = mark;
     item.rating = rating;
@@ -234,7 +261,7 @@ class Review {
     this.#edited = null;
     if (!item?.rated || this.queue.current !== item) return;
     const rating = this.form.ratingWith(item.rated);
-    const action = outbox.add('rate', { video_name: item.clip.name, rating });
+    const action = outbox.add('rate', rateBody(item.clip, rating));
     RatingForm.forget(item.clip.name);
     this.#remember({ action: action.id, kind: 'rate', clip: item.clip, before: item.rating ?? null });
     item.rating = rating;
@@ -310,7 +337,7 @@ class Review {
     item.rated = done.before?.overall_quality ?? null;
     item.gone = false;
     if (item.rated === null) {
-      this.#total += 1;
+      if (!item.clip.repeat) this.#total += 1;
       this.#ratedHere = Math.max(0, this.#ratedHere - 1);
     }
     RatingForm.forget(done.clip.name);
@@ -361,15 +388,12 @@ class Review {
   /** @param {Record<string, any>} stats */
   #stats(stats) {
     this.#generated = stats.total_generated ?? 0;
+    this.#pending = stats.pending_count ?? 0;
     if (!this.queue.current && !this.#loading && this.queue.items.length === 0 && (stats.pending_count ?? 0) > 0) this.#refreshSoon();
   }
 }
 
 /** @param {Record<string, any>} clip @returns {string | null} */
-function comboKey(clip) {
-  if (typeof clip.combo_key === 'string') return clip.combo_key;
-  if (typeof clip.combo === 'string' && splitCombo(clip.combo)) return clip.combo;
-  return comboOf(clip.params);
-}
+const comboKey = (clip) => clip.combo_key ?? (typeof clip.combo === 'string' && splitCombo(clip.combo) ? clip.combo : comboOf(clip.params));
 
 startPage('review').then(() => new Review().start());

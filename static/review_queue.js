@@ -39,7 +39,7 @@ export class ReviewQueue {
 
   /** How many of the known clips still want a rating. */
   get left() {
-    return this.items.filter((item) => item.rated === null && !item.gone).length;
+    return this.items.filter((item) => item.rated === null && !item.gone && !item.clip.repeat).length;
   }
 
   /** @param {Item} item */
@@ -60,6 +60,19 @@ export class ReviewQueue {
     const at = options.soon ? Math.min(this.position + 1 + ReviewQueue.READY, this.items.length) : this.items.length;
     this.items.splice(at, 0, ...items);
     return fresh.length;
+  }
+
+  /**
+   * Brings the clips that are not loaded yet into the server's order; those it does not name come after.
+   * @param {string[]} names
+   */
+  reorder(names) {
+    const from = this.position + 1 + ReviewQueue.READY;
+    const rank = new Map(names.map((name, i) => [name, i]));
+    const at = (/** @type {Item} */ item) => (item.clip.repeat ? null : rank.get(item.clip.name) ?? names.length);
+    const tail = this.items.slice(from);
+    const sorted = tail.filter((item) => at(item) !== null).sort((a, b) => Number(at(a)) - Number(at(b)));
+    this.items.splice(from, tail.length, ...tail.map((item) => (item.clip.repeat ? item : /** @type {Item} */ (sorted.shift()))));
   }
 
   /** Puts a clip where the person is and goes there, whatever the filters say. @param {Clip} clip */

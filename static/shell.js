@@ -1,7 +1,7 @@
 /** What every page has: the head with its links, the agent's line, the state of saving, theme and language. */
+import { AgentStrip } from './agent_strip.js';
 import { getJSON } from './api.js';
 import { button, h, icon } from './dom.js';
-import { comboText, duration, fixed, whole } from './format.js';
 import { LANGUAGES, chooseLanguage, initI18n, language, t, tn } from './i18n.js';
 import { Keys } from './keys.js';
 import { live } from './live.js';
@@ -34,7 +34,7 @@ export async function startPage(page) {
     await asked;
     return config.lang ?? 'en';
   });
-  const strip = new AgentStrip();
+  const strip = new AgentStrip(keys);
   document.body.prepend(
     h('a', { class: 'skip-link', href: '#main', text: t('shell.skip') }),
     head(page),
@@ -120,67 +120,4 @@ function saveState() {
   outbox.addEventListener('state', show);
   show();
   return pill;
-}
-
-/** One line: what the agent makes, how far, what comes next; and how the review stands. */
-class AgentStrip {
-  #dot = h('span', { class: 'dot' });
-  #text = h('span', { class: 'agent-text' });
-  #bar = h('progress', { class: 'agent-bar', max: 1, value: 0 });
-  #more = h('span', { class: 'agent-more muted' });
-  #stats = h('span', { class: 'agent-stats' });
-  element = h('div', { class: 'strip', id: 'agent' }, this.#dot, this.#text, this.#bar, this.#more, h('span', { class: 'spacer' }), this.#stats);
-
-  constructor() {
-    this.#bar.setAttribute('aria-label', t('agent.progress'));
-    this.#bar.hidden = true;
-    this.#text.textContent = t('agent.asking');
-    live.addEventListener('agent', (event) => this.#agent(/** @type {CustomEvent} */ (event).detail));
-    live.addEventListener('stats', (event) => this.#count(/** @type {CustomEvent} */ (event).detail));
-    live.addEventListener('connection', (event) => {
-      if (!(/** @type {CustomEvent} */ (event).detail)) this.#say('away', t('agent.no_server'));
-    });
-  }
-
-  /** @param {string} mood @param {string} text */
-  #say(mood, text) {
-    this.#dot.dataset.mood = mood;
-    this.#text.textContent = text;
-    this.#text.title = text;
-    this.#more.textContent = '';
-    this.#bar.hidden = true;
-  }
-
-  /** @param {Record<string, any> | null} agent */
-  #agent(agent) {
-    if (!agent?.alive) return this.#say('off', t('agent.off'));
-    const status = agent.status ?? {};
-    const { now, next } = status;
-    const rest = [];
-    if (status.iterations) rest.push(t('agent.of', { i: whole(status.iteration ?? 0), n: whole(status.iterations) }));
-    if (status.eta_seconds) rest.push(t('agent.eta', { time: duration(status.eta_seconds) }));
-    if (next?.combo_key) rest.push(t('agent.next', { combo: comboText(next.combo_key) }));
-    if (typeof status.best_score === 'number') rest.push(t('agent.best', { score: fixed(status.best_score) }));
-    if (now?.combo_key) {
-      this.#say('busy', t('agent.making', { combo: comboText(now.combo_key) }));
-      if (now.steps) {
-        this.#bar.hidden = false;
-        this.#bar.setAttribute('value', String((now.step ?? 0) / now.steps));
-        rest.unshift(t('agent.step', { i: now.step ?? 0, n: now.steps }));
-      }
-      if (now.seconds_left) rest.splice(1, 0, t('agent.ready_in', { time: duration(now.seconds_left) }));
-    } else {
-      this.#say('idle', status.message || t('agent.idle'));
-    }
-    this.#more.textContent = rest.join('  ·  ');
-    this.#more.title = now?.prompt ?? '';
-    return undefined;
-  }
-
-  /** @param {Record<string, any>} stats */
-  #count(stats) {
-    const parts = [tn('stats.pending', stats.pending_count ?? 0), tn('stats.rated', stats.total_rated ?? 0)];
-    if (stats.avg_rating) parts.push(t('stats.avg', { n: fixed(stats.avg_rating, 1) }));
-    this.#stats.replaceChildren(...parts.map((text) => h('span', { text })));
-  }
 }

@@ -1,0 +1,227 @@
+/** The agent's line: what it makes, how far, what comes next; a panel with the picture so far, and its controls. */
+import { ApiError, newId, postJSON } from './api.js';
+import { button, h, icon } from './dom.js';
+import { comboText, duration, fixed, whole } from './format.js';
+import { t, tn } from './i18n.js';
+import { live } from './live.js';
+import { toast } from './toast.js';
+
+const STARVING = 3; // unrated clips: fewer, and the person waits for the agent
+const OVERFLOWING = 150; // more than an hour's work at a usual pace
+const ASKED_MS = 6000; // the agent obeys within two seconds; longer than this, and the button may be pressed again
+
+/** @typedef {'pause'|'resume'|'skip'|'stop_after'} Action */
+
+export class AgentStrip {
+  #keys;
+  #dot = h('span', { class: 'dot' });
+  #text = h('span', { class: 'agent-text' });
+  #bar = h('progress', { class: 'agent-bar', max: 1, value: 0 });
+  #more = h('span', { class: 'agent-more muted' });
+  #flow = h('span', { class: 'agent-flow' });
+  #stats = h('span', { class: 'agent-stats' });
+  #panel = h('div', { class: 'agent-panel', id: 'agent-panel', role: 'region', hidden: true });
+  #picture = /** @type {HTMLImageElement} */ (h('img', { class: 'agent-picture', alt: '' }));
+  #facts = h('dl', { class: 'agent-facts' });
+  #say = h('p', { class: 'agent-say', role: 'status' });
+  /** @type {Record<string, any>} */
+  #agent = {};
+  #pending = 0;
+  /** @type {{action: Action, until: number} | null} what was asked and is not done yet */
+  #asked = null;
+
+  /** @param {import('./keys.js').Keys} keys */
+  constructor(keys) {
+    this.#keys = keys;
+    this.open = button({ label: t('agent.details'), icon: 'plus', iconOnly: true, class: 'quiet small agent-open', onClick: () => this.toggle(), attrs: { 'aria-expanded': 'false', 'aria-controls': 'agent-panel' } });
+    keys.add('agent_pause', ['p'], () => this.ask(this.#paused ? 'resume' : 'pause'), 'agent');
+    keys.add('agent_skip', ['Shift+k'], () => this.ask('skip'), 'agent');
+    keys.add('agent_stop_after', ['Shift+l'], () => this.ask('stop_after'), 'agent');
+    keys.add('agent_panel', ['i'], () => this.toggle(), 'agent');
+    this.pause = button({ label: t('agent.pause'), icon: 'pause', class: 'quiet small', onClick: () => this.ask(this.#paused ? 'resume' : 'pause'), attrs: { id: 'agent-pause' } });
+    this.skip = button({ label: t('agent.skip'), icon: 'skip', hint: keys.hint('agent_skip'), class: 'small', onClick: () => this.ask('skip'), attrs: { id: 'agent-skip' } });
+    this.stop = button({ label: t('agent.stop_after'), icon: 'close', hint: keys.hint('agent_stop_after'), class: 'small', onClick: () => this.ask(this.#last ? 'resume' : 'stop_after'), attrs: { id: 'agent-stop' } });
+    this.#bar.setAttribute('aria-label', t('agent.progress'));
+    this.#bar.hidden = true;
+    this.#picture.hidden = true;
+    this.#panel.setAttribute('aria-label', t('agent.panel'));
+    this.#panel.append(this.#picture, h('div', { class: 'agent-about' }, this.#say, this.#facts, h('div', { class: 'row wrap' }, this.skip, this.stop)));
+    const line = h('div', { class: 'strip', id: 'agent' }, this.#dot, this.#text, this.#bar, this.#more, h('span', { class: 'spacer' }), this.#flow, this.#stats, this.pause, this.open);
+    this.element = h('div', { class: 'strip-box' }, line, this.#panel);
+    this.#line('off', t('agent.asking'));
+    this.#buttons();
+    live.addEventListener('agent', (event) => this.#take(/** @type {CustomEvent} */ (event).detail));
+    live.addEventListener('stats', (event) => this.#count(/** @type {CustomEvent} */ (event).detail));
+    live.addEventListener('connection', (event) => {
+      if (!(/** @type {CustomEvent} */ (event).detail)) this.#line('away', t('agent.no_server'));
+    });
+    document.addEventListener('keydown', (event) => {
+      if (event.key === 'Escape' && !this.#panel.hidden && !document.querySelector('dialog[open]')) this.toggle();
+    });
+  }
+
+  get #status() {
+    return this.#agent.status ?? {};
+  }
+
+  get #paused() {
+    return Boolean(this.#agent.alive && this.#status.paused);
+  }
+
+  get #last() {
+    return Boolean(this.#agent.alive && this.#status.stop_after);
+  }
+
+  toggle() {
+    this.#panel.hidden = !this.#panel.hidden;
+    this.open.setAttribute('aria-expanded', String(!this.#panel.hidden));
+    this.#draw();
+  }
+
+  /** Asks the agent through the server; what came of it shows in its status. @param {Action} action */
+  async ask(action) {
+    if (this.#asked && this.#asked.until > Date.now()) return;
+    const prompt = action === 'skip' ? this.#status.now?.prompt_id : undefined;
+    this.#asked = { action, until: Date.now() + ASKED_MS };
+    this.#buttons();
+    try {
+      await postJSON('/api/agent_control', { action, prompt_id: prompt, id: newId() });
+      this.#say.textContent = t(`agent.asked_${action}`);
+      for (const ms of [400, 900, 1600]) setTimeout(() => live.now(), ms);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      this.#asked = null;
+      toast(t('agent.refused', { why: error.message }), { kind: 'error' });
+    }
+    this.#buttons();
+  }
+
+  /** @param {Record<string, any> | null} agent */
+  #take(agent) {
+    this.#agent = agent ?? {};
+    const asked = this.#asked?.action;
+    const now = this.#status;
+    const done = { pause: now.paused, resume: !now.paused && !now.stop_after, stop_after: now.stop_after, skip: now.last?.kind === 'skipped' };
+    if (asked && (done[asked] || !this.#agent.alive)) {
+      this.#asked = null;
+      this.#say.textContent = '';
+    }
+    this.#draw();
+  }
+
+  /** @param {string} mood @param {string} text */
+  #line(mood, text) {
+    this.#dot.dataset.mood = mood;
+    this.#text.textContent = text;
+    this.#text.title = text;
+    this.#more.textContent = '';
+    this.#bar.hidden = true;
+  }
+
+  #draw() {
+    const { alive } = this.#agent;
+    const status = this.#status;
+    const { now, next } = status;
+    if (!alive) this.#line('off', this.#offText());
+    else {
+      const words = now?.combo_key ? t('agent.making', { combo: comboText(now.combo_key) }) : '';
+      if (this.#paused) this.#line('idle', words ? t('agent.pausing', { what: words }) : t('agent.paused'));
+      else if (this.#last) this.#line('busy', words ? t('agent.last_clip', { what: words }) : t('agent.stopping'));
+      else if (words) this.#line('busy', words);
+      else this.#line('idle', this.#idleText());
+      const rest = [];
+      if (now?.steps) {
+        this.#bar.hidden = false;
+        this.#bar.setAttribute('value', String((now.step ?? 0) / now.steps));
+        rest.push(t('agent.step', { i: now.step ?? 0, n: now.steps }));
+      }
+      if (now?.seconds_left) rest.push(t('agent.ready_in', { time: duration(now.seconds_left) }));
+      if (status.iterations) rest.push(t('agent.of', { i: whole(status.iteration ?? 0), n: whole(status.iterations) }));
+      if (status.eta_seconds && !this.#paused) rest.push(t('agent.eta', { time: duration(status.eta_seconds) }));
+      if (next?.combo_key) rest.push(t('agent.next', { combo: comboText(next.combo_key) }));
+      if (typeof status.best_score === 'number') rest.push(t('agent.best', { score: fixed(status.best_score) }));
+      this.#more.textContent = rest.join('  ·  ');
+    }
+    this.#flowText();
+    this.#buttons();
+    if (!this.#panel.hidden) this.#drawPanel();
+  }
+
+  #offText() {
+    const status = this.#agent.status;
+    if (!status) return t('agent.off');
+    const made = tn('agent.made', status.scored ?? 0);
+    return status.state === 'stopped' ? t('agent.ended', { made }) : t('agent.lost', { made, ago: duration(this.#agent.age_seconds ?? 0) });
+  }
+
+  #idleText() {
+    const { state, message } = this.#status;
+    if (state === 'starting') return t('agent.starting');
+    if (state === 'stopping') return t('agent.stopping');
+    return state === 'waiting_for_server' ? message || t('agent.waiting_server') : t('agent.idle');
+  }
+
+  /** Whether person and agent keep up with each other. */
+  #flowText() {
+    const running = this.#agent.alive && !this.#paused;
+    let which = '';
+    if (running && this.#pending <= STARVING) which = 'starving';
+    else if (this.#pending >= OVERFLOWING) which = 'overflowing';
+    this.#flow.textContent = which ? t(`agent.${which}`) : '';
+    this.#flow.title = which ? t(`agent.${which}_why`) : '';
+    this.#flow.dataset.flow = which;
+  }
+
+  #buttons() {
+    const { alive } = this.#agent;
+    const waiting = this.#asked !== null && this.#asked.until > Date.now();
+    const label = (element, text) => {
+      const span = element.querySelector('.btn-label');
+      if (span) span.textContent = text;
+    };
+    for (const element of [this.pause, this.skip, this.stop]) {
+      element.toggleAttribute('disabled', !alive || waiting);
+      element.hidden = !alive;
+    }
+    this.skip.toggleAttribute('disabled', !alive || waiting || !this.#status.now);
+    const goesOn = this.#paused;
+    label(this.pause, t(goesOn ? 'agent.resume' : 'agent.pause'));
+    this.pause.title = `${t(goesOn ? 'agent.resume_why' : 'agent.pause_why')} (${this.#keys.hint('agent_pause')})`;
+    this.pause.querySelector('svg')?.replaceWith(icon(goesOn ? 'play' : 'pause'));
+    label(this.stop, t(this.#last ? 'agent.go_on' : 'agent.stop_after'));
+    this.skip.title = t('agent.skip_why');
+    this.stop.title = t('agent.stop_why');
+  }
+
+  #drawPanel() {
+    const status = this.#status;
+    const now = this.#agent.alive ? status.now : null;
+    const url = now?.preview ? `/api/agent/preview?v=${encodeURIComponent(`${now.prompt_id}-${now.preview}`)}` : '';
+    this.#picture.hidden = !url;
+    if (url && this.#picture.getAttribute('src') !== url) this.#picture.src = url;
+    this.#picture.alt = url ? t('agent.picture') : '';
+    /** @type {Array<[string, string]>} */
+    const rows = [];
+    const put = (key, text) => text && rows.push([t(`agent.fact_${key}`), text]);
+    if (now) {
+      put('now', comboText(now.combo_key));
+      put('prompt', now.prompt);
+      put('node', [now.node, now.steps ? t('agent.step', { i: now.step ?? 0, n: now.steps }) : ''].filter(Boolean).join(', '));
+      put('left', now.seconds_left === null ? t('agent.unknown_time') : duration(now.seconds_left));
+    } else put('now', this.#agent.alive ? this.#text.textContent : this.#offText());
+    if (this.#agent.alive) {
+      put('next', status.next ? comboText(status.next.combo_key) : status.requests ? tn('agent.requests', status.requests) : t('agent.next_open'));
+      put('messages', status.message);
+    }
+    this.#facts.replaceChildren(...rows.flatMap(([name, text]) => [h('dt', { text: name }), h('dd', { text })]));
+  }
+
+  /** @param {Record<string, any>} stats */
+  #count(stats) {
+    this.#pending = stats.pending_count ?? 0;
+    const parts = [tn('stats.pending', this.#pending), tn('stats.rated', stats.total_rated ?? 0)];
+    if (stats.avg_rating) parts.push(t('stats.avg', { n: fixed(stats.avg_rating, 1) }));
+    this.#stats.replaceChildren(...parts.map((text) => h('span', { text })));
+    this.#flowText();
+  }
+}
