@@ -3,7 +3,7 @@ import { h } from './dom.js';
 import { fixed } from './format.js';
 import { hasText, t } from './i18n.js';
 
-const ORDER = ['blur', 'exposure', 'blockiness', 'flicker', 'anatomy_score', 'face_quality_score', 'artifact_score', 'temporal_consistency', 'frequency_artifact_score', 'deep_quality', 'overall_simple'];
+export const METRICS = ['blur', 'exposure', 'blockiness', 'flicker', 'anatomy_score', 'face_quality_score', 'artifact_score', 'temporal_consistency', 'frequency_artifact_score', 'deep_quality', 'overall_simple'];
 
 /** @param {number} score @returns {'good'|'fair'|'poor'} */
 export const grade = (score) => (score >= 0.7 ? 'good' : score >= 0.45 ? 'fair' : 'poor');
@@ -17,7 +17,7 @@ export const markGrade = (mark) => (mark >= 7 ? 'good' : mark >= 4 ? 'fair' : 'p
  * @returns {HTMLElement}
  */
 export function scoreList(metrics) {
-  const known = ORDER.filter((name) => metrics && name in metrics);
+  const known = METRICS.filter((name) => metrics && name in metrics);
   if (!metrics || (known.length === 0 && typeof metrics.overall !== 'number')) return h('p', { class: 'muted', text: t('score.none') });
   return h('div', { class: 'scores' }, typeof metrics.overall === 'number' && overall(metrics.overall), h('ul', { class: 'score-list' }, ...known.map((name) => line(name, metrics[name]))));
 }

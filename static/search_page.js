@@ -1,10 +1,12 @@
 /** The search page: filters on the left, posters or a table on the right, and the query in the address. */
 import { ApiError, getJSON, queryString } from './api.js';
+import { BulkActions, MOST } from './bulk_actions.js';
 import { posterCard, tableHead, tableRow } from './clip_card.js';
 import { button, byId, debounce, h, icon } from './dom.js';
 import { comboFilters, comboText, whole } from './format.js';
 import { hasText, t, tn } from './i18n.js';
 import { live } from './live.js';
+import { METRICS } from './scores.js';
 import { keys, startPage } from './shell.js';
 import { VirtualList } from './virtual_list.js';
 
@@ -12,13 +14,16 @@ const TYPING_MS = 250;
 const SORTS = ['newest', 'oldest', 'score', 'manual', 'rated', 'name'];
 const TRI = ['rated', 'banned', 'reference'];
 const TILE_TEXT = 84; // name, parameters, badges
-const TILE = { rowHeight: (/** @type {number} */ width) => (width - 12) * 0.625 + TILE_TEXT, columnWidth: innerWidth < 700 ? 165 : 226, draw: posterCard };
+const PAGE = 500; // clips a request
 
 class SearchPage {
   #form = /** @type {HTMLFormElement} */ (byId('filters'));
   /** @type {Record<string, string>} every filter that is set, as in the address */
   #query = {};
   #view = 'grid';
+  #bulk = new BulkActions(() => this.#all());
+  #from = ''; // the clip whose box was ticked last
+  #tile = { rowHeight: (/** @type {number} */ width) => (width - 12) * 0.625 + TILE_TEXT, columnWidth: innerWidth < 700 ? 165 : 226, draw: (clip) => this.#selectable(posterCard(clip), clip) };
   #list;
 
   /** @param {Record<string, any>} options values that occur, from the server */
@@ -32,7 +37,9 @@ class SearchPage {
       element.append(icon(symbol), h('span', { class: 'btn-label', text: t(`search.as_${view}`) }));
       element.addEventListener('click', () => this.#set({ view: view === 'grid' ? '' : view }));
     }
-    this.#list = new VirtualList(byId('list'), (offset, limit) => this.#load(offset, limit), TILE, (error) => this.#failed(error));
+    this.#list = new VirtualList(byId('list'), (offset, limit) => this.#load(offset, limit), this.#tile, (error) => this.#failed(error));
+    byId('list').before(this.#bulk.element);
+    this.#bulk.addEventListener('change', () => this.#tick());
     const soon = debounce(() => this.#read(), TYPING_MS);
     this.#form.addEventListener('input', soon);
     this.#form.addEventListener('change', () => this.#read());
@@ -71,12 +78,16 @@ class SearchPage {
     byId('filters-body').append(
       h('div', { class: 'pair' }, ...TRI.map((name) => select(name, ['true', 'false'], (v) => t(`filter.${name}.${v}`)))),
       range('min_score', 'max_score', 'filter.score', { min: 0, max: 1, step: 0.01 }),
+      h('div', { class: 'stack' }, select('metric', METRICS, (v) => (hasText(`score.${v}`) ? t(`score.${v}`) : v)),
+        range('min_metric', 'max_metric', 'filter.metric_range', { min: 0, max: 1, step: 0.01 })),
       range('min_overall', 'max_overall', 'filter.overall', { min: 1, max: 10, step: 1 }),
       h('div', { class: 'pair' },
         select('sampler', options.samplers ?? []), select('scheduler', options.schedulers ?? []), select('fps', options.fps ?? []),
         select('size', sizes, (v) => v.replace('x', '×'))),
       range('min_cfg', 'max_cfg', 'filter.cfg', { min: 0, step: 0.1 }),
       range('min_steps', 'max_steps', 'filter.steps', { min: 1, step: 1 }),
+      range('made_from', 'made_to', 'filter.made', { type: 'date' }),
+      select('tag', options.tags ?? []),
       select('defect', options.defects ?? [], (v) => (hasText(`defect.${v}`) ? t(`defect.${v}`) : v)),
       h('button', { type: 'button', class: 'btn', text: t('search.clear'), on: { click: () => this.#set(Object.fromEntries(Object.keys(this.#query).filter((k) => k !== 'view').map((k) => [k, '']))) } }),
     );
@@ -134,10 +145,10 @@ class SearchPage {
     byId('as-table').setAttribute('aria-pressed', String(view === 'table'));
     byId('list').dataset.view = view;
     const table = {
-      rowHeight: 52, columnWidth: null, draw: tableRow,
+      rowHeight: 52, columnWidth: null, draw: (clip) => this.#selectable(tableRow(clip), clip),
       head: () => tableHead(this.#query.sort ?? 'newest', (by) => this.#set({ sort: by === 'newest' ? '' : by })),
     };
-    if (view !== this.#view || view === 'table') this.#list.reshape(view === 'table' ? table : TILE);
+    if (view !== this.#view || view === 'table') this.#list.reshape(view === 'table' ? table : this.#tile);
     this.#view = view;
     this.#active();
     await this.#list.reload();
@@ -155,8 +166,39 @@ class SearchPage {
       h('p', { class: 'muted', text: t(filtered ? 'search.nothing_why' : 'search.empty_why') })));
   }
 
+  // ------------------------------------------------------------ choosing many
+  /** Adds a box to tick; with Shift everything between it and the last one ticked. @param {HTMLElement} element @param {any} clip */
+  #selectable(element, clip) {
+    const box = /** @type {HTMLInputElement} */ (h('input', { type: 'checkbox', class: 'pick', data: { name: clip.name }, 'aria-label': t('bulk.pick', { name: clip.name }) }));
+    box.checked = this.#bulk.chosen.has(clip.name);
+    box.addEventListener('click', (event) => {
+      const clips = (event.shiftKey && this.#list.between(this.#from, clip.name)) || [clip];
+      this.#from = clip.name;
+      this.#bulk.put(clips, box.checked);
+    });
+    element.prepend(box);
+    return element;
+  }
+
+  #tick() {
+    byId('list').classList.toggle('picking', this.#bulk.chosen.size > 0);
+    for (const box of byId('list').querySelectorAll('.pick')) box.checked = this.#bulk.chosen.has(box.dataset.name);
+  }
+
+  /** Every clip found, up to what a selection may hold. */
+  async #all() {
+    try {
+      return (await this.#load(0, Math.min(PAGE, MOST))).items;
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      this.#failed(error);
+      return [];
+    }
+  }
+
   /** The filters in force, each with a way to take it off. */
   #active() {
+    byId('export').setAttribute('href', `/api/export?${queryString(this.#filters())}`);
     const shown = Object.entries(this.#query).filter(([name]) => !['sort', 'view'].includes(name));
     byId('active').replaceChildren(...shown.map(([name, value]) => {
       const label = name === 'combo' ? comboText(value) : `${hasText(`filter.${name}`) ? t(`filter.${name}`) : name}: ${hasText(`filter.${name}.${value}`) ? t(`filter.${name}.${value}`) : value}`;

@@ -81,6 +81,13 @@ export class VirtualList {
     this.#draw();
   }
 
+  /** The loaded items from one name to another, both included; null where one is not loaded. @param {string} from @param {string} to */
+  between(from, to) {
+    const items = [...this.#pages].sort(([a], [b]) => a - b).flatMap(([, page]) => page ?? []);
+    const [a, b] = [from, to].map((name) => items.findIndex((item) => item.name === name)).sort((x, y) => x - y);
+    return a < 0 ? null : items.slice(a, b + 1);
+  }
+
   /** @param {(item: T) => void} change applied to every loaded item */
   patch(change) {
     for (const page of this.#pages.values()) page?.forEach(change);

@@ -96,3 +96,74 @@ def test_a_hundred_thousand_clips_are_scrolled_through(site, page):
         if first:
             page.wait_for_selector(f"text={first}")
         assert page.locator("#list .vl-cell").count() < 100  # only what is on screen exists
+
+
+def pick(page: Any, *names: str) -> None:
+    for name in names:
+        page.check(f".pick[data-name='{name}']")
+
+
+def test_many_clips_are_rated_tagged_and_banned_at_once_and_all_of_it_is_undone(make_site, page):
+    site = make_site(clips=6, rated={1: 3})
+    page.goto(site.url + "/search")
+    page.hover(".tile >> nth=0")
+    pick(page, "clip_005.mp4")
+    page.click(".pick[data-name='clip_003.mp4']", modifiers=["Shift"])  # with everything between
+    page.wait_for_selector(".bulk >> text=3 selected")
+    page.select_option(".bulk select", "8")
+    site.until(site.marks, {"clip_001.mp4": 3, "clip_003.mp4": 8, "clip_004.mp4": 8, "clip_005.mp4": 8})
+    page.click(".toast >> text=Undo")
+    site.until(site.marks, {"clip_001.mp4": 3})
+    page.click(".bulk >> text=Clear selection")
+    page.wait_for_selector(".bulk", state="hidden")
+    pick(page, "clip_001.mp4", "clip_002.mp4")
+    page.fill(".bulk .input", "keep")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".toast >> text=1 clip has no rating yet")
+    site.until(lambda: site.rating("clip_001.mp4").get("tags"), ["keep"])
+    assert site.rating("clip_001.mp4")["overall_quality"] == 3
+    page.goto(site.url + "/search?tag=keep")
+    total(page, "1 clip")
+    assert page.input_value("select[name=tag]") == "keep"
+    page.goto(site.url + "/search")
+    pick(page, "clip_001.mp4", "clip_002.mp4")
+    page.click(".bulk >> text=Ban combos")
+    page.wait_for_selector("dialog >> text=Ban 2 combos?")
+    page.fill("dialog #ask-reason", "too soft")
+    page.click("dialog button[value=ok]")
+    site.until(lambda: sorted(ban["reason"] for ban in site.get("/api/bans")), ["too soft", "too soft"])
+    page.click(".toast:has-text('Banned 2 combos') >> text=Undo")
+    site.until(lambda: site.get("/api/bans"), [])
+
+
+def test_a_selection_and_a_search_are_saved_as_csv(make_site, page):
+    site = make_site(clips=6, rated={1: 3})
+    page.goto(site.url + "/search?rated=true")
+    total(page, "1 clip")
+    with page.expect_download() as whole:
+        page.click("#export")
+    assert whole.value.path().read_text(encoding="utf-8-sig").count("clip_") == 1
+    page.goto(site.url + "/search")
+    total(page, "6 clips")
+    pick(page, "clip_004.mp4")
+    page.click(".bulk >> text=Select all found")
+    page.wait_for_selector(".bulk >> text=6 selected")
+    with page.expect_download() as chosen:
+        page.click(".bulk >> text=CSV of selected")
+    lines = chosen.value.path().read_text(encoding="utf-8-sig").splitlines()
+    assert len(lines) == 7 and lines[0].startswith("name,created,score") and any("lighthouse" in line for line in lines)
+
+
+def test_clips_are_found_by_metric_and_by_day(make_site, page):
+    import time
+
+    site = make_site(clips=3)
+    page.goto(site.url + "/search")
+    page.select_option("select[name=metric]", "blur")
+    page.fill("input[name=min_metric]", "0.95")
+    page.wait_for_selector("text=No clip matches")
+    page.fill("input[name=min_metric]", "0.85")
+    total(page, "3 clips")
+    page.fill("input[name=made_to]", time.strftime("%Y-%m-%d", time.localtime(time.time() - 3 * 86400)))
+    page.wait_for_selector("text=No clip matches")
+    assert "made_to=" in page.url and "metric=blur" in page.url

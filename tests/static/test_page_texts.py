@@ -82,11 +82,28 @@ def scripts_of(page: Path) -> set[Path]:
     return found
 
 
-def test_scripts_are_small():
-    for page in PAGES:
-        scripts = scripts_of(page)
-        assert sum(path.stat().st_size for path in scripts) < SCRIPT_LIMIT, page.name
-        assert sum(len(gzip.compress(path.read_bytes())) for path in scripts) < SCRIPT_LIMIT / 3, page.name
+def loaded_by(page: Path) -> set[Path]:
+    """The scripts a page loads, with all that they import."""
+    found: set[Path] = set()
+    waiting = [STATIC / name for name in re.findall(r'<script[^>]*src="/static/([\w.]+)"', page.read_text(encoding="utf-8"))]
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting += [STATIC / name for name in re.findall(r"from '\./([\w.]+)'", path.read_text(encoding="utf-8"))]
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_scripts_are_small(page):
+    scripts = loaded_by(page)
+    assert scripts
+    assert sum(path.stat().st_size for path in scripts) < SCRIPT_LIMIT
+    assert sum(len(gzip.compress(path.read_bytes())) for path in scripts) < SCRIPT_LIMIT / 3
+
+
+def test_every_script_is_loaded_by_some_page():
+    assert set(SCRIPTS) - set().union(*map(loaded_by, PAGES)) == set()
 
 
 def test_imports_between_scripts_name_files_that_exist():
