@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 from eva_web import api_clip, api_control, api_insights, api_read, api_write, media, pages, pictures
 from eva_web.messages import HttpError, Request, Response
 from eva_web.metrics import metrics
+from eva_web.openapi import openapi
 
 OPEN = True
 
@@ -74,6 +75,7 @@ ROUTES: tuple[Route, ...] = (
     # whoever watches over the server
     Route("GET", "/health", api_read.health, OPEN),
     Route("GET", "/metrics", metrics),
+    Route("GET", "/api/openapi.json", openapi),
 )
 
 _TAIL = "<rest>"
