@@ -77,7 +77,7 @@ def compact(
         try:
             for writer in WRITERS:
                 _compact_writer(journal / writer, backup, old, files, result, stamp, progress)
-            differs = difference(old, replay(journal))
+            differs = difference(old, replay(journal)) if backup.is_dir() else None  # nothing was replaced: nothing to compare
             if differs:
                 raise StateError(f"{journal}: {differs} would not be the same after compacting; nothing was changed")
         except OSError as error:

@@ -122,6 +122,10 @@ class Publisher:
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()
+        try:
+            self._store.poll()  # what another process recorded last, which may have ended by now
+        except (OSError, StateError) as error:
+            log.error("%s: the other journals cannot be read now: %s", self._dir, error)
         self.flush()
         with self._lock:
             for view in list(self._fds):

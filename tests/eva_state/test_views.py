@@ -106,6 +106,15 @@ def test_views_follow_by_themselves_and_are_current_after_close(open_store):
     assert not list(store.state_dir.glob(".*.tmp"))
 
 
+def test_the_last_to_close_publishes_what_the_other_recorded(open_store):
+    agent = open_store("agent", publish_interval=3600, poll_interval=3600)
+    server = open_store("server", publish_interval=3600)
+    server.rate("a.mp4", {"overall_quality": 5})
+    server.close()
+    agent.close()
+    assert list(read(agent, RATINGS)) == ["a.mp4"]
+
+
 def test_an_unchanged_view_is_not_written_again(open_store, store):
     before = {view: (store.state_dir / view).stat().st_mtime_ns for view in VIEWS}
     store.flush()
