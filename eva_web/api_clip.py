@@ -47,6 +47,7 @@ def workflow(request: Request) -> Response:
     """What made the clip: stored in its file by ComfyUI, or in its history entry. ``part`` alone is offered as a file for ComfyUI."""
     query = Query(request.query)
     part = query.choice("part", ("", *PARTS), "")
+    probe = query.tri("probe")
     name = wanted_name(query)
     if not request.app.index.knows(name):
         raise HttpError(404, f"there is no clip {name!r}, neither in the video folder nor in the state")
@@ -56,6 +57,8 @@ def workflow(request: Request) -> Response:
         entry = request.app.store.entry(row.alias or name if row is not None else name) or {}
         found = {key: entry[key] for key in PARTS if isinstance(entry.get(key), Mapping)}
         source = "history"
+    if probe:
+        return json_response({"name": name, "parts": sorted(found, reverse=True), "reason": None if found else why})
     if not found:
         raise HttpError(404, f"the workflow of {name!r} is not known: {why}, and the history has none")
     if not part:

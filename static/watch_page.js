@@ -1,21 +1,24 @@
 /** One clip with everything that is known about it. */
-import { ApiError, getJSON, watchUrl } from './api.js';
+import { ApiError, getJSON, queryString, watchUrl } from './api.js';
 import { ban } from './ban_wrapper.js';
 import { badges, poster } from './clip_card.js';
 import { comboLinks, comboTable, longText, siblingsUrl } from './combo_view.js';
 import { button, byId, clicksKeepFocus, debounce, h } from './dom.js';
 import { comboFilters, comboOf, comboText, fileSize, fixed, moment, short, splitName } from './format.js';
+import { FramePlot } from './frame_plot.js';
 import { hasText, t } from './i18n.js';
 import { live } from './live.js';
 import { outbox } from './outbox.js';
 import { Player } from './player.js';
 import { RatingForm } from './rating_form.js';
+import { requestButtons } from './request_buttons.js';
 import { scoreList } from './scores.js';
 import { keys, startPage } from './shell.js';
 import { toast } from './toast.js';
 
-const ACTIONS_READ = 500;
+const ACTIONS_READ = 200;
 const SIBLINGS = 12;
+const PROMPT_WORDS = 300; // characters of a prompt that the search is asked for
 const EDIT_PAUSE_MS = 700;
 
 class WatchPage {
@@ -29,6 +32,8 @@ class WatchPage {
   /** @type {string[]} */
   #done = [];
   #shown = false;
+  #prompt = '';
+  #like = 'combo';
 
   constructor() {
     byId('marks-row').append(this.form.marks);
@@ -50,6 +55,7 @@ class WatchPage {
       button({ label: t('action.ban'), icon: 'ban', hint: keys.hint('ban'), class: 'act-ban', attrs: { id: 'act-ban' }, onClick: () => this.ban() }),
       button({ label: t('action.undo'), icon: 'undo', hint: keys.hint('undo'), attrs: { id: 'act-undo', disabled: true }, onClick: () => this.undo() }),
     );
+    byId('like').append(...['combo', 'prompt'].map((by) => h('button', { type: 'button', class: 'btn small', 'aria-pressed': String(by === this.#like), text: t(`watch.same_${by}`), data: { by }, on: { click: () => this.#chooseLike(by) } })));
     clicksKeepFocus(byId('main'));
     const again = debounce(() => this.load(), 300);
     live.addEventListener('changes', (event) => {
@@ -90,6 +96,7 @@ class WatchPage {
     const details = answer.details ?? {};
     const params = details.params ?? {};
     const metrics = details.metrics ?? details.auto_metrics ?? {};
+    this.#prompt = details.prompt ?? '';
     this.#key = answer.combo_key ?? details.combo_key ?? comboOf(params);
     const saved = answer.manual_rating?.rating ?? answer.manual_rating ?? null;
     const waiting = outbox.waiting().some((action) => action.body.video_name === this.name || action.kind === 'undo');
@@ -110,29 +117,59 @@ class WatchPage {
       this.#shown = true;
       this.form.show(this.name, this.#rating);
       if (answer.exists === false) this.player.message(t('clip.gone'), t('watch.gone_why'));
-      else this.player.show({ name: this.name, fps: params.fps, findings: details.findings });
+      else {
+        this.player.show({ name: this.name, fps: params.fps, findings: details.findings });
+        const plot = new FramePlot(this.player);
+        byId('series').replaceChildren(plot.element);
+        plot.show(this.name);
+      }
+      byId('ask-agent').hidden = false;
+      byId('requests').replaceChildren(requestButtons({ name: this.name, params: details.params }));
+      this.#workflow();
     } else if (!waiting && !document.activeElement?.matches('textarea')) this.form.show(this.name, this.#rating);
   }
 
   async #history() {
-    const answer = await getJSON('/api/actions', { limit: ACTIONS_READ });
+    const answer = await getJSON('/api/actions', { name: this.name, limit: ACTIONS_READ });
     const mine = answer.filter((/** @type {any} */ action) => action.name === this.name || action.left === this.name || action.right === this.name);
     byId('history').replaceChildren(...mine.map((/** @type {any} */ action) => h('li', {}, h('span', { class: 'muted', text: moment(action.ts) }), h('span', { text: actionText(action) }))));
     if (!mine.length) byId('history').append(h('li', { class: 'muted', text: t('watch.no_history') }));
   }
 
+  /** What ComfyUI stored in the file: to keep, or to drop on ComfyUI's canvas. */
+  async #workflow() {
+    try {
+      const found = await getJSON('/api/workflow', { name: this.name, probe: 'true' });
+      const link = (/** @type {string} */ part) => found.parts.includes(part) && h('a', { class: 'btn small', href: `/api/workflow?${queryString({ name: this.name, part })}`, download: '', title: t(`workflow.${part}_why`), text: t(`workflow.${part}`) });
+      byId('workflow').replaceChildren(...(found.parts.length ? [h('div', { class: 'row wrap' }, link('workflow'), link('prompt')), h('p', { class: 'muted', text: t('workflow.how') })] : [h('p', { class: 'muted', text: t('workflow.none') })]));
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      byId('workflow').replaceChildren(h('p', { class: 'muted', text: error.message }));
+    }
+  }
+
+  /** @param {string} by */
+  #chooseLike(by) {
+    this.#like = by;
+    for (const element of byId('like').children) element.setAttribute('aria-pressed', String(/** @type {HTMLElement} */ (element).dataset.by === by));
+    this.#siblings().catch((error) => toast(error.message, { kind: 'error' }));
+  }
+
   async #siblings() {
     const box = byId('siblings');
-    if (!this.#key) {
-      box.replaceChildren(h('li', { class: 'muted', text: t('combo.unknown') }));
+    const byPrompt = this.#like === 'prompt';
+    if (byPrompt ? !this.#prompt : !this.#key) {
+      box.replaceChildren(h('li', { class: 'muted', text: t(byPrompt ? 'review.no_prompt' : 'combo.unknown') }));
       return;
     }
-    const { items, total } = await getJSON('/api/search', { ...comboFilters(this.#key), limit: SIBLINGS + 1 });
-    const others = items.filter((/** @type {any} */ clip) => clip.name !== this.name && (clip.combo_key ?? comboOf(clip.params)) === this.#key).slice(0, SIBLINGS);
+    const filters = byPrompt ? { q: this.#prompt.slice(0, PROMPT_WORDS).replace(/\S*$/, (part) => (this.#prompt.length > PROMPT_WORDS ? '' : part)) } : comboFilters(this.#key);
+    const { items, total } = await getJSON('/api/search', { ...filters, limit: SIBLINGS + 1 });
+    const same = (/** @type {any} */ clip) => (byPrompt ? clip.prompt === this.#prompt : (clip.combo_key ?? comboOf(clip.params)) === this.#key);
+    const others = items.filter((/** @type {any} */ clip) => clip.name !== this.name && same(clip)).slice(0, SIBLINGS);
     box.replaceChildren(...others.map((/** @type {any} */ clip) => h('li', {}, h('a', { href: watchUrl(clip.name), title: clip.name }, poster(clip.name, clip.exists),
       h('span', { class: 'tile-name', text: splitName(clip.name).file })), h('span', { class: 'badges' }, ...badges(clip)))));
-    if (!others.length) box.append(h('li', { class: 'muted', text: t('watch.no_siblings') }));
-    else if (total > SIBLINGS + 1) box.append(h('li', {}, h('a', { href: siblingsUrl(this.#key), text: t('watch.all_siblings', { n: total }) })));
+    if (!others.length) box.append(h('li', { class: 'muted', text: t(byPrompt ? 'watch.no_same_prompt' : 'watch.no_siblings') }));
+    else if (total > SIBLINGS + 1) box.append(h('li', {}, h('a', { href: byPrompt ? `/search?${queryString(filters)}` : siblingsUrl(this.#key), text: t('watch.all_siblings', { n: total }) })));
   }
 
   // ------------------------------------------------------------ acting

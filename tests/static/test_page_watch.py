@@ -77,3 +77,49 @@ def test_the_login_form_works_without_scripts(make_site, make_context):
     page.fill("#token", "plain")
     page.click("text=Sign in")
     page.wait_for_url(site.url + "/")
+
+
+def test_frames_are_plotted_in_step_with_the_player(site, page):
+    page.goto(site.url + "/watch?name=clip_004.mp4")
+    page.wait_for_selector(".frame-plot", state="visible")
+    page.wait_for_function("() => document.querySelector('.stage video.on')?.duration > 0")
+    page.keyboard.press("Space")
+    place = "() => Math.floor(document.querySelector('.stage video.on').currentTime * 16 + 1e-3)"
+    page.locator(".frame-plot").click(position={"x": page.locator(".frame-plot").bounding_box()["width"] / 2, "y": 20})
+    page.wait_for_function(f"() => ({place})() === 12")
+    for key, frame in ((".", 13), (".", 14), (",", 13)):
+        page.keyboard.press(key)
+        page.wait_for_function(f"frame => ({place})() === frame", arg=frame)
+    series = site.get("/api/series?name=clip_004.mp4")
+    told = f"{series['change'][13]:.3f}"
+    page.wait_for_function("told => document.querySelector('[data-line=change]').textContent === told", arg=told)
+
+
+def test_clips_like_it_share_its_combo_or_its_prompt(make_site, page):
+    site = make_site(clips=6)
+    page.goto(site.url + "/watch?name=clip_004.mp4")
+    page.wait_for_selector("#siblings a[href='/watch?name=clip_001.mp4']")
+    page.click("#like >> text=Same prompt")
+    page.wait_for_selector("text=No other clip has this prompt")
+    page.wait_for_selector("#workflow >> text=Neither the file nor the history")
+
+
+def test_the_workflow_in_the_file_is_offered(site, page):
+    import json
+
+    import av
+
+    with av.open(str(site.video_dir / "clip_004.mp4")) as source:
+        packets = [packet for packet in source.demux(video=0) if packet.dts is not None]
+        with av.open(str(site.video_dir / "made.mp4"), "w", options={"movflags": "use_metadata_tags"}) as target:
+            target.metadata["workflow"] = json.dumps({"nodes": [], "links": []})
+            stream = target.add_stream_from_template(source.streams.video[0])
+            for packet in packets:
+                packet.stream = stream
+                target.mux(packet)
+    site.until(lambda: site.get("/api/search?q=made")["total"], 1)
+    page.goto(site.url + "/watch?name=made.mp4")
+    with page.expect_download() as download:
+        page.click("#workflow a")
+    assert json.loads(download.value.path().read_text(encoding="utf-8")) == {"nodes": [], "links": []}
+    assert download.value.suggested_filename == "made.workflow.json"
