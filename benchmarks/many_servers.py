@@ -4,7 +4,7 @@
 
 Every server makes ``--tries`` clips, so that both runs last equally long. Throughput is clips a second between the first prompt any server
 got and the end of the last clip, by the servers' own clocks. The clips are small: drawing them, which a GPU would not ask of this
-machine, must not be what is measured. Results are held to be identical in form: every entry of both runs has the same fields, findings aside.
+machine, must not be what is measured. Results are held to be identical in form: all entries have the same fields, findings aside.
 """
 
 from __future__ import annotations
