@@ -12,6 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable
+from sys import intern
 from typing import NamedTuple
 
 import msgspec
@@ -116,12 +117,13 @@ def _section(lines: _Lines, item: Marked) -> list[Block]:
             continue
         if key in where:
             raise ValueError(f"{key!r} occurs twice")
+        key = intern(key)  # the text that the replica holds already
         if block is None or len(block.keys) >= BLOCK_ITEMS:
             first = block is None
             block = Block()
             block.first, block.offset = first, start if first else before
             section.blocks.append(block)
-        block.keys[key] = None
+        block.keys.append(key)
         where[key] = block
         block.length = end - block.offset
     return section.blocks

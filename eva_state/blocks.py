@@ -21,7 +21,7 @@ class Block:
     __slots__ = ("changed", "first", "keys", "length", "offset")
 
     def __init__(self) -> None:
-        self.keys: dict[str, None] = {}  # an ordered set
+        self.keys: list[str] = []  # few: looked through in no time
         self.changed = 0  # grows with every change, so that one made while the file is written is not missed
         self.offset = self.length = -1  # in the published file; -1: not in it
         self.first = False  # encoded without a comma before its first item
@@ -42,13 +42,13 @@ class Section:
             if not self.blocks or len(self.blocks[-1].keys) >= BLOCK_ITEMS:
                 self.blocks.append(Block())
             block = self.where[key] = self.blocks[-1]
-            block.keys[key] = None
+            block.keys.append(key)
         block.changed += 1
 
     def drop(self, key: str) -> None:
         block = self.where.pop(key, None)
         if block is not None:
-            del block.keys[key]
+            block.keys.remove(key)
             block.changed += 1
 
     def fill(self, keys: Iterable[str]) -> None:

@@ -111,17 +111,25 @@ class ClipIndex:
     def _load(self) -> None:
         with self._scan_lock:
             self._files, _ = self.folder.scan()
-        judged = clip_source.judgements(self._store)
         rows: dict[str, Row] = {}
         derived = ByParams[Derived](self._derived_of, (None, ()))
         files, root = self._files, self.folder.root
-        for position, entry in enumerate(clip_source.entries(self._store)):
-            self._positions = position + 1
-            if (name := name_of_entry(entry, root)) is not None:
-                rows[name] = self._row_of(name, entry, derived(entry.params), judged.get(name), None, position, files.get(name))
-        for name in (*judged, *self._files):
+        only_rated: dict[str, Judgement] = {}
+        for name, entry, judged in clip_source.clips(self._store):
+            shown = None if entry is None else name_of_entry(entry, root)
+            if entry is not None:
+                if shown is not None:
+                    if shown == name:
+                        shown, rating = name, judged  # one text, not two
+                    else:
+                        rating = judgement_of(self._store.rating(shown))
+                    rows[shown] = self._row_of(shown, entry, derived(entry.params), rating, None, self._positions, files.get(shown))
+                self._positions += 1
+            if judged is not None and shown != name:
+                only_rated[name] = judged
+        for name in (*only_rated, *files):
             if name not in rows:
-                rows[name] = self._row_of(name, None, (None, ()), judged.get(name), None, -1, files.get(name))
+                rows[name] = self._row_of(name, None, (None, ()), only_rated.get(name), None, -1, files.get(name))
         for name in rows:
             if name not in self._files:
                 self._orphans.setdefault(name.rpartition("/")[2], set()).add(name)

@@ -60,48 +60,47 @@ _ENTRIES = msgspec.json.Decoder(list[_EntryData]).decode
 _RATINGS = msgspec.json.Decoder(list[_RatingData]).decode
 
 
-def _batches(records: list[Record], decode: Callable[[bytes], list[Any]]) -> Iterator[tuple[list[Record], list[Any] | None]]:
-    for start in range(0, len(records), _AT_ONCE):
-        batch = records[start : start + _AT_ONCE]
-        try:
-            found: list[Any] | None = decode(b"[%s]" % b",".join([record.raw for record in batch]))
-        except (msgspec.DecodeError, RecursionError):
-            found = None
-        yield batch, found
-
-
-def judgements(store: StateStore) -> dict[str, Judgement | None]:
-    """What the index keeps of every rating, by clip."""
+def clips(store: StateStore) -> Iterator[tuple[str, Shown | None, Judgement | None]]:
+    """What the index keeps of every clip's entry and rating, in the order of the history."""
     with store._lock:
-        clips = [(clip.name, clip.rating) for clip in store._model.clips.values() if clip.rating is not None]
-    out: dict[str, Judgement | None] = {}
-    names = iter([name for name, _ in clips])
-    for batch, found in _batches([record for _, record in clips], _RATINGS):
-        if found is None:
-            out |= {next(names): judgement_of(documents.rating_item(record)) for record in batch}
-            continue
-        for record, data in zip(batch, found):
-            marks, stamp = data.rating, data.timestamp
-            overall = marks.overall_quality
-            out[next(names)] = Judgement(
-                float(overall) if type(overall) is int and 0 < overall < 11 else number_or_none(overall),
-                record.ts if stamp is msgspec.UNSET else number_or_none(stamp),
-                marks.banned is True,
-                marks.is_reference is True,
-                (defects_of(marks.defects) if marks.defects else ()) + (tags_of(marks.tags) if marks.tags else ()),
-            )
-    return out
+        known = [(clip.name, clip.entry, clip.rating) for clip in store._model.clips.values()]
+    for start in range(0, len(known), _AT_ONCE):
+        batch = known[start : start + _AT_ONCE]
+        entries = _entries([entry for _, entry, _ in batch if entry is not None])
+        judged = _judgements([rating for _, _, rating in batch if rating is not None])
+        for name, entry, rating in batch:
+            yield name, None if entry is None else next(entries), None if rating is None else next(judged)
 
 
-def entries(store: StateStore) -> Iterator[Shown]:
-    """What the index keeps of every entry, in the order of the history."""
-    with store._lock:
-        records = [clip.entry for clip in store._model.clips.values() if clip.entry is not None]
-    for batch, found in _batches(records, _ENTRIES):
-        if found is None:
-            yield from (_general(record) for record in batch)
-        else:
-            yield from (data.entry or data.value or Shown() for data in found)
+def _parsed(records: list[Record], decode: Callable[[bytes], list[Any]]) -> list[Any] | None:
+    try:
+        return decode(b"[%s]" % b",".join([record.raw for record in records]))
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _judgements(records: list[Record]) -> Iterator[Judgement | None]:
+    found = _parsed(records, _RATINGS)
+    if found is None:
+        yield from (judgement_of(documents.rating_item(record)) for record in records)
+        return
+    for record, data in zip(records, found):
+        marks, stamp = data.rating, data.timestamp
+        overall = marks.overall_quality
+        yield Judgement(
+            float(overall) if type(overall) is int and 0 < overall < 11 else number_or_none(overall),
+            record.ts if stamp is msgspec.UNSET else number_or_none(stamp),
+            marks.banned is True,
+            marks.is_reference is True,
+            (defects_of(marks.defects) if marks.defects else ()) + (tags_of(marks.tags) if marks.tags else ()),
+        )
+
+
+def _entries(records: list[Record]) -> Iterator[Shown]:
+    found = _parsed(records, _ENTRIES)
+    if found is None:
+        return map(_general, records)
+    return (data.entry or data.value or Shown() for data in found)
 
 
 def _general(record: Record) -> Shown:

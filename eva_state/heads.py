@@ -7,8 +7,8 @@ line that does not fit them exactly is decoded in the general way instead: nothi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Generic, Literal, TypeVar, Union
 
 import msgspec
 from msgspec import UNSET
@@ -90,54 +90,11 @@ class Submitted(Head, gc=False, tag="submitted"):
     kind = "submitted"
 
 
-class Ban(Head, gc=False, tag="ban"):
-    data: Data
-    kind = "ban"
-
-
-class Unban(Head, gc=False, tag="unban"):
-    data: Data
-    kind = "unban"
-
-
-class Compare(Head, gc=False, tag="compare"):
-    data: Data
-    kind = "compare"
-
-
-class Undo(Head, gc=False, tag="undo"):
-    data: Data
-    kind = "undo"
-
-
-class Failed(Head, gc=False, tag="failed"):
-    data: Data
-    kind = "failed"
-
-
-class Space(Head, gc=False, tag="space"):
-    data: Data
-    kind = "space"
-
-
-class Import(Head, gc=False, tag="import"):
-    data: Data
-    kind = "import"
-
-
-class Request(Head, gc=False, tag="request"):
-    data: Data
-    kind = "request"
-
-
-class Answer(Head, gc=False, tag="answer"):
-    data: Data
-    kind = "answer"
-
-
-class Repeat(Head, gc=False, tag="repeat"):
-    data: Data
-    kind = "repeat"
+# The others are rare: their data are read in the general way.
+_RARE = ("ban", "unban", "compare", "undo", "failed", "space", "import", "request", "answer", "repeat", "lost")
+_OTHERS = [
+    msgspec.defstruct(kind.capitalize(), [("data", Data)], bases=(Head,), namespace={"kind": kind}, tag=kind, gc=False) for kind in _RARE
+]
 
 
 _PARAMS = msgspec.json.Decoder(Params).decode
@@ -168,11 +125,10 @@ class ByParams(Generic[T]):
         return found
 
 
-AnyHead = Generated | Rating | Submitted | Ban | Unban | Compare | Undo | Failed | Space | Import | Request | Answer | Repeat
-_DECODE = msgspec.json.Decoder(list[AnyHead]).decode
+_DECODE: Callable[[bytes], list[Head]] = msgspec.json.Decoder(list[Union[(Generated, Rating, Submitted, *_OTHERS)]]).decode  # type: ignore[valid-type]
 
 
-def read_heads(lines: list[bytes]) -> Sequence[Head] | None:
+def read_heads(lines: list[bytes]) -> list[Head] | None:
     """The heads of lines whose checksums are right; None when one of them is of another form."""
     try:
         heads = _DECODE(b"[%s]" % b",".join(lines))

@@ -20,7 +20,8 @@ import msgspec
 from eva_state.heads import Head, read_heads
 
 log = logging.getLogger(__name__)
-TYPES = frozenset({"rating", "ban", "unban", "compare", "undo", "submitted", "generated", "failed", "space", "import"}) | {"request", "answer", "repeat"}
+TYPES = frozenset({"rating", "ban", "unban", "compare", "undo", "submitted", "generated", "failed", "space", "import"})
+TYPES |= {"request", "answer", "repeat"}
 _HEAD = b'{"crc":"'
 _BODY_AT = len(_HEAD) + 8 + 2  # after the eight hex digits and `",`
 _DATA = b',"data":'
@@ -132,8 +133,9 @@ def decode_many(lines: list[bytes]) -> list[Item | BadRecord]:
         else:
             out.append(_decode_or_error(line))
     heads = read_heads(good)
-    if heads is None:  # some line is of a form of its own
-        return [_decode_or_error(line) for line in lines]
+    if heads is None:  # some line is of a form of its own: the fewest possible are decoded in the general way
+        half = len(lines) // 2
+        return decode_many(lines[:half]) + decode_many(lines[half:]) if half else [_decode_or_error(line) for line in lines]
     found: list[Item | BadRecord] = [
         (Record(head.seq, head.id, head.lc, head.ts, head.w, head.kind, line[line.index(_DATA) + _DATA_BYTES : -1]), head)
         for head, line in zip(heads, good)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from sys import intern
 from typing import NamedTuple
 
 log = logging.getLogger(__name__)
@@ -180,7 +181,7 @@ class VideoFolder:
                 if known == file:
                     continue
                 if file.size > 0 and now - file.mtime >= OLD_SECONDS:
-                    changed[prefix + name] = file
+                    changed[intern(prefix + name)] = file  # the text that the replica holds already
                 elif prefix + name not in self._settling:
                     self._settling[prefix + name] = (file, now)
         gone.update(prefix + name for name in directory.files if name not in files)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eva_state import records
-from eva_state.records import BadRecord, Record
+from eva_state.heads import Head
+from eva_state.records import BadRecord, Record, decode_many, encode
 
 text = st.text(st.characters(exclude_categories=("Cs",)))
 json_value = st.recursive(
@@ -69,3 +70,23 @@ def test_plain_takes_other_libraries_numbers_and_refuses_what_is_not_json():
         records.plain({1: 2})
     with pytest.raises(ValueError, match="Unicode"):
         records.plain("\udc80")
+
+
+@pytest.mark.parametrize("kind", sorted(records.TYPES))
+def test_every_type_of_record_is_read_quickly(kind):
+    data = {"name": "a", "rating": None, "entry": {"video": "a"}, "prompt_id": None}
+    line = encode(Record(1, "x", 1, 1.0, "server", kind, records.dump(data)))[:-1]
+    [(record, head)] = decode_many([line])
+    assert isinstance(head, Head) and record.type == head.kind == kind and record.data == data
+
+
+def test_a_line_of_an_unknown_form_among_many_is_read_in_the_general_way():
+    lines = [encode(Record(n, f"e{n}", n, 1.0, "server", "rating", records.dump({"name": "a", "rating": None})))[:-1] for n in range(1, 60)]
+    lines[30] = encode(Record(31, "e31", 31, 1.0, "someone", "from the future", b'{"x":1}'))[:-1]
+    lines[40] = encode(Record(41, "e41", 41, 1.0, "server", "rating", b'{"name":7}'))[:-1]
+    lines[50] = b"rubbish"
+    found = decode_many(lines)
+    assert [number for number, item in enumerate(found) if isinstance(item, BadRecord)] == [50]
+    good = [item for item in found if not isinstance(item, BadRecord)]
+    assert [record.seq for record, _ in good] == [n for n in range(1, 60) if n != 51]
+    assert [number for number, (_, data) in enumerate(good) if isinstance(data, dict)] == [30, 40]
