@@ -5,12 +5,13 @@ import { fixed, short, splitName } from './format.js';
 import { t, tn } from './i18n.js';
 import { live } from './live.js';
 import { outbox } from './outbox.js';
-import { choosePair, differences, pairKey } from './pair_choice.js';
+import { chooseFour, choosePair, differences, pairKey } from './pair_choice.js';
 import { PairPlayer } from './pair_player.js';
 import { keys, startPage } from './shell.js';
 
 const CANDIDATES = 300;
 const ACTIONS_READ = 500;
+const MODES = ['sides', 'wipe', 'worst'];
 const VOTES = [
   ['left', 'ArrowLeft'],
   ['tie', 'ArrowUp'],
@@ -31,14 +32,28 @@ class ComparePage {
   #pair = null;
   /** @type {Candidate[] | null} */
   #next = null;
-  /** @type {Array<{action: string, pair: Candidate[]}>} */
+  /** @type {Array<{actions: string[], pair: Candidate[]}>} */
   #done = [];
+  #mode = MODES.includes(sessionStorage.getItem('eva.compare') ?? '') ? sessionStorage.getItem('eva.compare') : 'sides';
+  #wipe = /** @type {HTMLInputElement} */ (h('input', { type: 'range', class: 'wipe-range', min: 0, max: 100, value: 50, 'aria-label': t('compare.wipe_at') }));
 
   constructor() {
     byId('votes').append(...VOTES.map(([winner, key]) => {
       keys.add(`vote_${winner}`, [key], () => this.vote(winner), 'compare');
       return button({ label: t(`vote.${winner}`), hint: keys.hint(`vote_${winner}`), class: `vote vote-${winner}`, onClick: () => this.vote(winner) });
     }));
+    const worst = h('div', { class: 'votes-worst', id: 'votes-worst' }, ...['A', 'B', 'C', 'D'].map((letter, i) => {
+      keys.add(`worst_${letter}`, [String(i + 1)], () => this.pickWorst(i), 'compare');
+      return button({ label: t('compare.worst_is', { letter }), hint: keys.hint(`worst_${letter}`), class: 'vote', onClick: () => this.pickWorst(i) });
+    }));
+    byId('votes').after(worst);
+    byId('pair').append(this.#wipe);
+    this.#wipe.addEventListener('input', () => byId('pair').style.setProperty('--wipe', `${this.#wipe.value}%`));
+    this.#wipe.addEventListener('pointerup', () => this.#wipe.blur()); // the arrow keys vote again
+    keys.add('compare_mode', ['v'], () => this.#setMode(MODES[(MODES.indexOf(this.#mode ?? '') + 1) % MODES.length]), 'compare');
+    byId('modes').append(...MODES.map((mode) => h('button', { type: 'button', class: 'btn small', data: { mode }, title: t(`compare.mode_${mode}_why`), text: t(`compare.mode_${mode}`), on: { click: () => this.#setMode(mode) } })));
+    this.#showMode();
+    this.#player.addEventListener('pick', (event) => this.pickWorst(/** @type {CustomEvent} */ (event).detail));
     keys.add('skip', ['s'], () => this.#pair && this.#advance(), 'compare');
     keys.add('undo', ['Backspace', 'Ctrl+z'], () => this.undo(), 'compare');
     byId('more').append(
@@ -85,7 +100,26 @@ class ComparePage {
     byId('pair-prompt').replaceChildren(h('span', { class: 'cover-title', text: title }), h('span', { text }), ...controls);
   }
 
+  /** @param {string} mode */
+  #setMode(mode) {
+    const before = this.#mode;
+    this.#mode = mode;
+    sessionStorage.setItem('eva.compare', mode);
+    this.#showMode();
+    if ((before === 'worst') !== (mode === 'worst')) {
+      this.#next = null;
+      this.#advance();
+    }
+  }
+
+  #showMode() {
+    byId('main').dataset.mode = this.#mode ?? '';
+    for (const element of byId('modes').children) element.setAttribute('aria-pressed', String(/** @type {HTMLElement} */ (element).dataset.mode === this.#mode));
+    byId('compare-title').textContent = t(this.#mode === 'worst' ? 'compare.title_worst' : 'compare.title');
+  }
+
   #choose() {
+    if (this.#mode === 'worst') return chooseFour(this.#clips, this.#seen);
     return choosePair(this.#clips, this.#compared, this.#seen);
   }
 
@@ -99,54 +133,71 @@ class ComparePage {
     const pair = this.#pair;
     byId('pace').textContent = this.#done.length ? tn('compare.votes', this.#done.length) : '';
     byId('act-undo').toggleAttribute('disabled', this.#done.length === 0);
-    for (const element of byId('votes').children) element.toggleAttribute('disabled', !pair);
+    for (const element of [...byId('votes').children, ...byId('votes-worst').children]) element.toggleAttribute('disabled', !pair);
     this.#player.show(pair ?? []);
     if (!pair) {
-      const few = this.#clips.length < 2;
+      const few = this.#clips.length < (this.#mode === 'worst' ? 4 : 2);
       this.#message(t(few ? 'compare.too_few' : 'compare.all_done'), t(few ? 'compare.too_few_why' : 'compare.all_done_why'));
       return;
     }
     byId('main').classList.remove('empty');
     for (const clip of pair) this.#seen.set(clip.name, (this.#seen.get(clip.name) ?? 0) + 1);
     // The prompt is no secret: without it nobody could say which clip follows it better.
-    byId('pair-prompt').textContent = pair[0].prompt === pair[1].prompt ? (pair[0].prompt ?? '') : t('compare.prompts', { a: pair[0].prompt ?? '–', b: pair[1].prompt ?? '–' });
+    const same = pair.every((clip) => clip.prompt === pair[0].prompt);
+    byId('pair-prompt').textContent = same ? (pair[0].prompt ?? '') : pair.length > 2 ? pair.map((clip, i) => `${'ABCD'[i]}: ${clip.prompt ?? '–'}`).join('  ') : t('compare.prompts', { a: pair[0].prompt ?? '–', b: pair[1].prompt ?? '–' });
     const voted = new Set([...this.#compared, pairKey(pair[0], pair[1])]);
-    this.#next = choosePair(this.#clips, voted, this.#seen);
+    this.#next = this.#mode === 'worst' ? chooseFour(this.#clips, this.#seen) : choosePair(this.#clips, voted, this.#seen);
     if (this.#next) this.#player.preload(this.#next);
   }
 
   /** @param {string} winner */
   vote(winner) {
     const pair = this.#pair;
-    if (!pair) return;
+    if (pair?.length !== 2) return;
     const action = outbox.add('compare', { left: pair[0].name, right: pair[1].name, winner });
-    this.#done.push({ action: action.id, pair });
+    this.#done.push({ actions: [action.id], pair });
     this.#compared.add(pairKey(pair[0], pair[1]));
     byId('last').textContent = t('compare.said', { vote: t(`vote.${winner}`) });
-    this.#reveal(pair, winner);
+    const won = { left: 0, right: 1 }[winner] ?? -1;
+    this.#reveal(pair, (i) => i === won && h('span', { class: 'badge good', text: t('compare.won') }));
+    this.#advance();
+  }
+
+  /** The other three are better than the one picked: three comparisons. @param {number} worst */
+  pickWorst(worst) {
+    const four = this.#pair;
+    if (four?.length !== 4) return;
+    const actions = four.filter((_, i) => i !== worst).map((clip) => {
+      this.#compared.add(pairKey(clip, four[worst]));
+      return outbox.add('compare', { left: clip.name, right: four[worst].name, winner: 'left' }).id;
+    });
+    this.#done.push({ actions, pair: four });
+    byId('last').textContent = t('compare.said_worst', { letter: 'ABCD'[worst] });
+    this.#reveal(four, (i) => i === worst && h('span', { class: 'badge poor', text: t('compare.worst') }));
     this.#advance();
   }
 
   undo() {
     const done = this.#done.pop();
     if (!done) return;
-    outbox.undo(done.action);
-    this.#compared.delete(pairKey(done.pair[0], done.pair[1]));
+    for (const id of done.actions) outbox.undo(id);
+    for (const clip of done.pair) for (const other of done.pair) this.#compared.delete(pairKey(clip, other));
+    this.#mode = done.pair.length === 4 ? 'worst' : this.#mode === 'worst' ? 'sides' : this.#mode;
+    this.#showMode();
     this.#pair = done.pair;
     byId('revealed').hidden = true;
     byId('last').textContent = t('watch.said_undo');
     this.#show();
   }
 
-  /** What the pair just voted on was: only what differs. @param {Candidate[]} pair @param {string} winner */
-  #reveal(pair, winner) {
-    const rows = differences(pair[0], pair[1]).map(({ field, values }) => h('tr', {}, h('th', { scope: 'row', text: t(`field.${field}`) }), ...values.map((value) => h('td', { class: 'mono', text: short(value) }))));
-    if (pair.every((clip) => typeof clip.score === 'number')) rows.push(h('tr', {}, h('th', { scope: 'row', text: t('field.score') }), ...pair.map((clip) => h('td', { class: 'mono', text: fixed(clip.score) }))));
-    const won = (/** @type {string} */ side) => (winner === side ? h('span', { class: 'badge good', text: t('compare.won') }) : null);
+  /** What was just voted on: only what differs. @param {Candidate[]} clips @param {(i: number) => Node | false} badge */
+  #reveal(clips, badge) {
+    const rows = differences(...clips).map(({ field, values }) => h('tr', {}, h('th', { scope: 'row', text: t(`field.${field}`) }), ...values.map((value) => h('td', { class: 'mono', text: short(value) }))));
+    if (clips.every((clip) => typeof clip.score === 'number')) rows.push(h('tr', {}, h('th', { scope: 'row', text: t('field.score') }), ...clips.map((clip) => h('td', { class: 'mono', text: fixed(clip.score) }))));
     byId('revealed').hidden = false;
     byId('revealed').replaceChildren(
       h('table', { class: 'differences' },
-        h('thead', {}, h('tr', {}, h('th', { text: t('compare.revealed') }), ...pair.map((clip, i) => h('th', { scope: 'col' }, h('a', { href: watchUrl(clip.name), text: splitName(clip.name).file }), ' ', won(i ? 'right' : 'left'))))),
+        h('thead', {}, h('tr', {}, h('th', { text: t('compare.revealed') }), ...clips.map((clip, i) => h('th', { scope: 'col' }, h('a', { href: watchUrl(clip.name), text: splitName(clip.name).file }), ' ', badge(i))))),
         h('tbody', {}, ...rows)),
       rows.length ? '' : h('p', { class: 'muted', text: t('compare.same') }),
     );

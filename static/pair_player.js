@@ -1,5 +1,5 @@
 /**
- * Two clips side by side that play as one: they start, wrap and stop together, whatever their lengths and
+ * Two or four clips that play as one: they start, wrap and stop together, whatever their lengths and
  * frame rates, and stay within a few hundredths of a second of each other. The next pair loads behind them.
  */
 import { videoUrl } from './api.js';
@@ -13,11 +13,11 @@ const USUAL_FPS = 16;
 
 /** @typedef {{name: string, params?: Record<string, any>}} PairClip */
 
-/** Events: `broken` ({side, clip}). */
+/** Events: `broken` ({side, clip}), `pick` (side). */
 export class PairPlayer extends EventTarget {
   /** @type {HTMLElement[]} */
   #sides;
-  /** @type {HTMLVideoElement[]} the two on screen */
+  /** @type {HTMLVideoElement[]} those on screen */
   #videos = [];
   /** @type {Map<string, HTMLVideoElement[]>} loaded pairs by their names */
   #ready = new Map();
@@ -29,9 +29,13 @@ export class PairPlayer extends EventTarget {
   /** @param {HTMLElement} root */
   constructor(root) {
     super();
-    this.#sides = [0, 1].map((side) => h('div', { class: 'stage pair-side' }, h('span', { class: 'pair-letter badge', text: side ? 'B' : 'A' })));
+    this.#sides = ['A', 'B', 'C', 'D'].map((letter) => h('div', { class: 'stage pair-side' }, h('span', { class: 'pair-letter badge', text: letter })));
     root.append(...this.#sides);
-    for (const side of this.#sides) side.addEventListener('click', () => this.togglePlay());
+    this.#sides.forEach((element, side) => element.addEventListener('click', () => {
+      // With four on screen a click says which; with two it stops and goes on.
+      if (this.#clips.length === 4) this.dispatchEvent(new CustomEvent('pick', { detail: side }));
+      else this.togglePlay();
+    }));
     requestAnimationFrame(() => this.#tick());
   }
 
@@ -47,6 +51,7 @@ export class PairPlayer extends EventTarget {
   show(clips) {
     for (const video of this.#videos) this.#release(video);
     this.#clips = clips;
+    this.#sides.forEach((element, side) => { element.hidden = side >= Math.max(2, clips.length); });
     this.#videos = clips.length ? this.#load(clips) : [];
     this.#ready.delete(nameOf(clips));
     this.#paused = false;
@@ -103,10 +108,10 @@ export class PairPlayer extends EventTarget {
     }
   }
 
-  /** The time both share: the shorter clip's. */
+  /** The time all share: the shortest clip's. */
   get duration() {
-    const [left, right] = this.#videos;
-    return left?.duration && right?.duration ? Math.min(left.duration, right.duration) : 0;
+    const found = this.#videos.map((video) => video.duration);
+    return found.length && found.every(Boolean) ? Math.min(...found) : 0;
   }
 
   /** Stops both and moves them by one frame of the slower clip. @param {number} by */
@@ -132,28 +137,30 @@ export class PairPlayer extends EventTarget {
   }
 
   #tick() {
-    const [left, right] = this.#videos;
-    if (left?.readyState >= 2 && right?.readyState >= 2 && !this.#paused) this.#keepTogether(left, right);
+    if (!this.#paused && this.#videos.length && this.#videos.every((video) => video.readyState >= 2)) this.#keepTogether(this.#videos);
     requestAnimationFrame(() => this.#tick());
   }
 
-  /** @param {HTMLVideoElement} left @param {HTMLVideoElement} right */
-  #keepTogether(left, right) {
+  /** The first leads, the others follow it. @param {HTMLVideoElement[]} videos */
+  #keepTogether(videos) {
     const { duration } = this;
-    const margin = 0.02 * this.#speed;
-    if (left.ended || right.ended || left.currentTime >= duration - margin || right.currentTime >= duration - margin) {
-      for (const video of [left, right]) {
+    const end = duration - 0.02 * this.#speed;
+    if (videos.some((video) => video.ended || video.currentTime >= end)) {
+      for (const video of videos) {
         video.currentTime = 0;
         this.#play(video);
       }
       return;
     }
-    if (left.seeking || right.seeking) return;
-    const ahead = left.currentTime - right.currentTime;
-    if (Math.abs(ahead) > JUMP_S) right.currentTime = left.currentTime;
-    const rate = Math.abs(ahead) < CATCH_UP_S ? this.#speed : this.#speed * (1 + Math.max(-0.25, Math.min(0.25, ahead * 3)));
-    if (left.playbackRate !== this.#speed) left.playbackRate = this.#speed;
-    if (Math.abs(right.playbackRate - rate) > 0.01) right.playbackRate = rate;
+    if (videos.some((video) => video.seeking)) return;
+    const [first, ...others] = videos;
+    if (first.playbackRate !== this.#speed) first.playbackRate = this.#speed;
+    for (const video of others) {
+      const ahead = first.currentTime - video.currentTime;
+      if (Math.abs(ahead) > JUMP_S) video.currentTime = first.currentTime;
+      const rate = Math.abs(ahead) < CATCH_UP_S ? this.#speed : this.#speed * (1 + Math.max(-0.25, Math.min(0.25, ahead * 3)));
+      if (Math.abs(video.playbackRate - rate) > 0.01) video.playbackRate = rate;
+    }
   }
 }
 

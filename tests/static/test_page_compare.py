@@ -78,3 +78,58 @@ def test_one_clip_is_not_enough(make_site, page):
     page.wait_for_selector("text=Not enough clips yet")
     page.keyboard.press("ArrowLeft")
     assert votes(site) == []
+
+
+def test_the_worst_of_four_counts_as_three_comparisons_and_is_undone_at_once(make_site, page):
+    site = make_site(clips=6)
+    page.goto(site.url + "/compare")
+    page.wait_for_selector(".stage video.on")
+    page.click("#modes >> text=Worst of four")
+    page.wait_for_function("() => document.querySelectorAll('.stage video.on').length === 4")
+    four = page.evaluate(NAMES)
+    assert len(set(four)) == 4 and "Which is the worst?" in page.text_content("h1")
+    page.keyboard.press("ArrowLeft")  # a vote for a side means nothing here
+    page.keyboard.press("3")
+    page.wait_for_selector("#revealed .badge >> text=worst")
+    saved(page)
+    others = [name for name in four if name != four[2]]
+    assert sorted(votes(site)) == sorted((name, four[2], "left") for name in others)
+    assert page.locator("#revealed th a").count() == 4
+    page.wait_for_function("() => document.querySelectorAll('.stage video.on').length === 4")
+    page.keyboard.press("Backspace")
+    page.wait_for_function(f"four => JSON.stringify(({NAMES})()) === JSON.stringify(four)", arg=four)
+    saved(page)
+    assert votes(site) == []
+    page.click(".pair-side >> nth=0")  # with the mouse, on the clip itself
+    page.wait_for_selector("#revealed .badge >> text=worst")
+    saved(page)
+    assert {loser for _, loser, _ in votes(site)} == {four[0]}
+
+
+def test_the_wipe_shows_both_clips_on_one_place(make_site, page):
+    site = make_site(clips=3)
+    page.goto(site.url + "/compare")
+    page.wait_for_selector(".stage video.on")
+    page.keyboard.press("v")
+    first, second = (page.locator(".pair-side").nth(number).bounding_box() for number in (0, 1))
+    assert first == second
+    page.locator(".wipe-range").fill("25")
+    clip = page.evaluate("() => getComputedStyle(document.querySelectorAll('.pair-side')[1]).clipPath")
+    assert clip == "inset(0px 0px 0px 25%)"
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("#revealed >> text=better")
+    saved(page)
+    assert [winner for _, _, winner in votes(site)] == ["right"]
+    page.reload()
+    page.wait_for_selector("#modes [aria-pressed=true] >> text=Wipe")  # the view is kept in this tab
+
+
+def test_three_clips_are_too_few_for_four(make_site, page):
+    site = make_site(clips=3)
+    page.goto(site.url + "/compare")
+    page.wait_for_selector(".stage video.on")
+    page.click("#modes >> text=Worst of four")
+    page.wait_for_selector("text=Not enough clips yet")
+    page.click("#modes >> text=Side by side")
+    page.wait_for_selector(".stage video.on")
