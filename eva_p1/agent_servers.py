@@ -30,6 +30,9 @@ AXIS_ROLES = {
 }
 
 
+KINDS = ("a real ComfyUI", "the simulator")
+
+
 @dataclass(frozen=True)
 class Profile:
     """One server's view of the workflow."""
@@ -104,17 +107,13 @@ class Servers:
         """
         with self._lock:
             others = [name for name, known in self._profiles.items() if known.simulator != simulator]
-        kinds = ("a real ComfyUI", "the simulator")
         if others:
             raise StateError(
-                f"{api} is {kinds[simulator]}, {others[0]} {kinds[not simulator]}: each needs a run and a --state-dir of its own"
+                f"{api} is {KINDS[simulator]}, {others[0]} {KINDS[not simulator]}: each needs a run and a --state-dir of its own"
             )
-        if any(bool(entry.get("simulator")) != simulator for entry in history):
-            where = state_dir or "this state"
-            raise StateError(
-                f"{where} holds clips of {kinds[not simulator]} and {api} is {kinds[simulator]}: what one teaches is wrong for the other. "
-                "Name another folder with --state-dir"
-            )
+        reason = mixing(simulator, api, history, state_dir)
+        if reason:
+            raise StateError(f"{reason}. Name another folder with --state-dir")
 
     def profile(self, api: str) -> Profile:
         """The profile of a server that was connected. Raises ``KeyError`` otherwise."""
@@ -143,6 +142,14 @@ class Servers:
                     if name in profile.roles.settable and offered and params.get(name) not in offered:
                         return f"the server does not offer the {name} {params.get(name)!r}"
         return None
+
+
+def mixing(simulator: bool, api: str, history: Iterable[Mapping[str, Any]], state_dir: Path | None) -> str | None:
+    """Why clips of the server at ``api`` must not join this history, or None."""
+    if all(bool(entry.get("simulator")) == simulator for entry in history):
+        return None
+    where = state_dir or "this state"
+    return f"{where} holds clips of {KINDS[not simulator]} and {api} is {KINDS[simulator]}: what one teaches is wrong for the other"
 
 
 def fit_space(space: Any, profiles: list[Profile], api: str) -> tuple[Any, list[str]]:

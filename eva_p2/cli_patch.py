@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from eva_env_base import CAPABILITIES, EXIT_FAILED, EXIT_OK, LOOPBACK_HOSTS, ComfyError, EvaError, Settings, WorkflowError, has_module
-from eva_p1.agent_servers import fit_space, read_profile
+from eva_p1.agent_servers import fit_space, mixing, read_profile
 from eva_p1.comfy_client import ComfyClient
 from eva_p1.comfy_types import OutputFile
 from eva_p1.workflow import check_workflow, find_roles, is_ui_format, load_workflow, read_json
@@ -157,6 +157,14 @@ def server_findings(client: ComfyClient, settings: Settings, workflow: Path, spa
         "EVA's SIMULATOR (clips are drawn)" if client.is_simulator else f"ComfyUI {system.get('comfyui_version') or 'of unknown version'}"
     )
     yield Finding(OK, "server", f"{name}: {what}, {len(info)} node classes, {describe_devices(devices)}")
+    try:
+        with StateStore(settings.state_dir, role="reader") as store:
+            mixed = mixing(client.is_simulator, name, store.iter_history(), settings.state_dir)
+    except EvaError as error:
+        log.info("the state cannot be read, which was said: %s", error)
+        mixed = None
+    if mixed:
+        yield Finding(FAIL, "state", mixed, "name another folder with --state-dir")
     waiting = len(queue.running) + len(queue.pending)
     if waiting:
         yield Finding(WARN, "server", f"{waiting} prompt(s) are on it now", "EVA's prompts wait behind them")

@@ -60,3 +60,27 @@ def test_devices_are_described() -> None:
     assert describe_devices([device]) == "cuda:0 NVIDIA L40S, 44.5 GB, 40.0 GB free"
     assert describe_devices([{"type": "cpu"}]) == "cpu"
     assert describe_devices([]) == "no device named"
+
+
+@pytest.mark.parametrize(("drawn", "level"), [(True, OK), (False, FAIL)])
+def test_a_state_with_clips_of_the_other_kind_must_be_mended(tmp_path: Path, drawn: bool, level: str) -> None:
+    from eva_env_base import resolve_settings
+    from eva_p1.comfy_client import ComfyClient
+    from eva_p1.search_space import default_space
+    from eva_sim.handle import running_simulator
+    from eva_state.store import StateStore
+    from qa.cli import build_parser
+
+    params = {"sampler": "euler", "scheduler": "simple", "fps": 16, "cfg_scale": 2, "steps": 8, "width": 640, "height": 480}
+    with StateStore(tmp_path / "state", role="agent") as store:
+        store.submitted({"prompt_id": "1", "params": params, "combo_key": "euler|simple|16|2|8|640x480"})
+        entry = {"video": "a.mp4", "timestamp": 1.0, "params": params, "metrics": {}, "score": 0.5}
+        store.generated("1", {**entry, **({"simulator": True} if drawn else {})}, 0.5, 0.1)
+    folders = ["--state-dir", str(tmp_path / "state"), "--video-dir", str(tmp_path / "clips")]
+    (tmp_path / "clips").mkdir()
+    with running_simulator(tmp_path / "clips", port=0) as sim, ComfyClient(sim.url) as client:
+        settings = resolve_settings(build_parser().parse_args(folders))
+        findings = list(cli_patch.server_findings(client, settings, PROJECT_DIR / "video_wan2_2_14B_t2v.json", default_space()))
+    found = [finding for finding in findings if finding.topic == "state"]
+    assert [finding.level for finding in found] == ([] if level == OK else [FAIL])
+    assert all("--state-dir" in finding.mend and "a real ComfyUI" in finding.text for finding in found)
