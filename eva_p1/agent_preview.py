@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-import cv2
 import numpy as np
 
 log = logging.getLogger(__name__)
@@ -22,6 +21,8 @@ def small_jpeg(image: bytes) -> bytes | None:
         return image
     if not image:
         return None
+    import cv2  # here, because it takes 0.1 s and the first prompt, for which a GPU waits, comes before any picture
+
     picture = cv2.imdecode(np.frombuffer(image, dtype=np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
         log.info("a preview of %d bytes is no picture that can be read", len(image))
