@@ -122,6 +122,7 @@ def compare(request: Request) -> Response:
     if winner is not None and winner not in WINNERS:
         body.wrong["winner"] = f"must be one of {', '.join(WINNERS)}"
     if left and left == right:
+        _must_exist(request, left)
         body.wrong["right"] = "must be another clip than left"
     id = body.text("id", longest=MAX_ID) or None
     body.done()

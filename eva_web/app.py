@@ -206,7 +206,7 @@ def _with_rest(request: Request, rest: str) -> Request:
 
 
 def _split_target(target: str) -> tuple[str, dict[str, str]]:
-    """Path (still encoded) and query of a target in origin or absolute form. Of a repeated parameter the first counts."""
+    """Path (still encoded) and query of a target in origin or absolute form."""
     if len(target) > MAX_TARGET:
         raise HttpError(414, f"the address is over {MAX_TARGET // 1024} KiB")
     lowered = target[:8].lower()
@@ -224,5 +224,7 @@ def _split_target(target: str) -> tuple[str, dict[str, str]]:
         raise HttpError(400, f"the query has over {MAX_PARAMETERS} parameters") from None
     query: dict[str, str] = {}
     for name, value in pairs:
-        query.setdefault(name, value)
+        if name in query:  # whoever stands before this server might have looked at the other one
+            raise HttpError(400, f"the query has {name[:100]!r} more than once")
+        query[name] = value
     return path, query

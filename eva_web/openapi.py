@@ -60,7 +60,7 @@ def _operation(path: str, described: operations.Operation) -> dict[str, Any]:
         parameters.insert(0, {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}})
     kind = described.kind or next((kind for prefix, kind in _KINDS.items() if path.startswith(prefix)), None)
     if kind is None:
-        kind = "application/json" if path.startswith("/api/") or path in ("/health", "/login", "/logout") else "text/html"
+        kind = "application/json" if path.startswith("/api/") or path == "/health" or described.body is not None else "text/html"
     content: dict[str, Any] = {kind: {"schema": described.answer} if described.answer is not None else {}}
     error = {"description": "Refused; the message says why.", "content": {"application/json": {"schema": operations.ref("Error")}}}
     found: dict[str, Any] = {

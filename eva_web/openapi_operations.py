@@ -42,13 +42,15 @@ COUNT: Schema = {"type": "integer", "minimum": 0}
 UNIT: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 MARK: Schema = {"type": "number", "minimum": 1, "maximum": 10}
 NAME: Schema = {"type": "string", "pattern": NAME_PATTERN, "maxLength": MAX_NAME}
+NAME_OR_NONE: Schema = {**NAME, "pattern": f"^$|{NAME_PATTERN}"}
 COMBO: Schema = {"type": "string", "pattern": COMBO_PATTERN}
-ID: Schema = {"type": "string", "maxLength": MAX_ID}
+ID: Schema = {"type": ["string", "null"], "maxLength": MAX_ID}
 NAMES = array(STRING)
 
 
 def query(name: str, schema: Schema, *, required: bool = False) -> Schema:
-    return {"name": name, "in": "query", "required": required, "schema": schema}
+    """A parameter of a query; an empty value of one that may be absent counts as absent."""
+    return {"name": name, "in": "query", "required": required, "schema": schema if required else {"anyOf": [schema, {"const": ""}]}}
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ PAGE = (
     query("offset", {"type": "integer", "minimum": 0, "maximum": 10**9}),
     query("limit", {"type": "integer", "minimum": 1, "maximum": 500}),
 )
-TRI: Schema = {"enum": ["all", "true", "false"]}
+TRI: Schema = {"enum": ["all", "any", "", "true", "1", "yes", True, 1, "false", "0", "no", False, 0]}
+MOMENT: Schema = {"anyOf": [{"type": "string", "format": "date"}, NUMBER]}
 WORD: Schema = {"type": "string", "maxLength": 500}
 SEARCH = (
     query("q", WORD),
@@ -76,8 +79,8 @@ SEARCH = (
     *(query(name, NUMBER) for name in ("fps", "cfg", "steps", "width", "height")),
     *(query(f"{end}_{name}", NUMBER) for name in ("score", "overall", "cfg", "steps", "metric") for end in ("min", "max")),
     query("metric", {"type": "string", "maxLength": 100}),
-    query("made_from", {"type": "string", "format": "date"}),
-    query("made_to", {"type": "string", "format": "date"}),
+    query("made_from", MOMENT),
+    query("made_to", MOMENT),
     query("combo", COMBO),
     query("sort", {"enum": list(SORTS)}),
     query("order", {"enum": ["asc", "desc"]}),
@@ -107,10 +110,19 @@ PARAMS: Schema = obj(
     (),
 )
 BY_COMBO: Schema = {
-    "oneOf": [
-        obj({given: schema, "reason": {"type": "string", "maxLength": MAX_REASON}, "id": ID}, (given,)) | {"additionalProperties": False}
-        for given, schema in (("video_name", NAME), ("combo_key", COMBO), ("params", {**PARAMS, "minProperties": 1}))
-    ]
+    **obj(
+        {
+            "video_name": {"anyOf": [NAME, {"enum": [None, ""]}]},
+            "combo_key": {"anyOf": [COMBO, {"enum": [None, ""]}]},
+            "params": {"anyOf": [{**PARAMS, "minProperties": 1}, {"enum": [None, ""]}]},
+            "reason": {"type": ["string", "null"], "maxLength": MAX_REASON},
+            "id": ID,
+        },
+        (),
+    ),
+    "oneOf": [  # exactly one of them says something
+        {"required": [name], "properties": {name: {"not": {"enum": [None, ""]}}}} for name in ("video_name", "combo_key", "params")
+    ],
 }
 DONE = obj({"status": {"const": "success"}, "event_id": STRING})
 STATUS = obj({"alive": BOOLEAN, "age_seconds": maybe(NUMBER), "status": maybe(OBJECT)})
@@ -231,7 +243,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "Bans in force.", answer=array(obj({"key": STRING, "reason": STRING, "by": STRING, "ts": NUMBER, "event_id": STRING}))
     ),
     ("GET", "/api/ban_preview"): Operation("What a ban would touch.", (query("combo_key", COMBO, required=True),), answer=_PREVIEW),
-    ("GET", "/api/actions"): Operation("What was done, newest first.", (query("name", NAME), *PAGE), answer=array(ref("Action"))),
+    ("GET", "/api/actions"): Operation("What was done, newest first.", (query("name", NAME_OR_NONE), *PAGE), answer=array(ref("Action"))),
     ("GET", "/api/changes"): Operation(
         "What changed after a cursor.",
         (query("since", STRING),),
@@ -271,11 +283,11 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("POST", "/login"): Operation(
         "Logs in.",
-        body=obj({"token": {"type": "string", "minLength": 1}, "next": STRING}, ("token",)),
+        body=obj({"token": {"type": "string", "minLength": 1}, "next": {}}, ("token",)),
         answer=obj({"status": {"const": "success"}, "next": STRING}),
         more=_GO_ON,
     ),
-    ("POST", "/logout"): Operation("Logs out.", body=OBJECT, answer=obj({"status": {"const": "success"}})),
+    ("POST", "/logout"): Operation("Logs out.", body={}, answer=obj({"status": {"const": "success"}})),
     ("GET", "/video/<rest>"): Operation("The clip.", more=_PART),
     ("GET", "/thumb/<rest>"): Operation("One frame.", more=_NOTHING_NEW),
     ("GET", "/filmstrip/<rest>"): Operation("Ten frames side by side.", more=_NOTHING_NEW),
