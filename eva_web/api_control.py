@@ -188,16 +188,16 @@ def requests(request: Request) -> Response:
 
 
 def preview(request: Request) -> Response:
-    """The latest picture of the clip that is being made; 404 while there is none."""
+    """The latest picture of the clip that is being made; 204 while there is none (no error: pages look often)."""
     path = Path(request.app.settings.state_dir) / PREVIEW_FILE
     age = age_of(path, request.app.clock())
     try:
         status = path.stat()
         picture = path.read_bytes()
     except FileNotFoundError:
-        raise HttpError(404, "no clip is being made now, or its server sends no pictures") from None
-    if age is None or (age > STALE_SECONDS and _agent_alive(request) is None):
-        raise HttpError(404, "no agent runs now")
+        return Response(204, headers={"Cache-Control": "no-store"})
+    if age is None or (age > STALE_SECONDS and _agent_alive(request) is None):  # left behind by an agent that was killed
+        return Response(204, headers={"Cache-Control": "no-store"})
     etag = f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
     headers = {"ETag": etag, "Cache-Control": "no-store"}
     if request.header("if-none-match") == etag:

@@ -44,6 +44,7 @@ export class AgentStrip {
     this.#bar.setAttribute('aria-label', t('agent.progress'));
     this.#bar.hidden = true;
     this.#picture.hidden = true;
+    this.#picture.addEventListener('error', () => (this.#picture.hidden = true)); // the clip ended while it was asked for
     this.#panel.setAttribute('aria-label', t('agent.panel'));
     this.#panel.append(this.#picture, h('div', { class: 'agent-about' }, this.#say, this.#facts, h('div', { class: 'row wrap' }, this.skip, this.stop)));
     const line = h('div', { class: 'strip', id: 'agent' }, this.#dot, this.#text, this.#bar, this.#more, h('span', { class: 'spacer' }), this.#flow, this.#stats, this.pause, this.open);
@@ -78,9 +79,14 @@ export class AgentStrip {
     this.#draw();
   }
 
+  /** Whether this was asked and is not done yet. @param {Action} action */
+  #waitsFor(action) {
+    return this.#asked?.action === action && this.#asked.until > Date.now();
+  }
+
   /** Asks the agent through the server; what came of it shows in its status. @param {Action} action */
   async ask(action) {
-    if (this.#asked && this.#asked.until > Date.now()) return;
+    if (this.#waitsFor(action)) return; // another wish is taken at once, the same one not twice
     const prompt = action === 'skip' ? this.#status.now?.prompt_id : undefined;
     this.#asked = { action, until: Date.now() + ASKED_MS };
     this.#buttons();
@@ -174,17 +180,20 @@ export class AgentStrip {
 
   #buttons() {
     const { alive } = this.#agent;
-    const waiting = this.#asked !== null && this.#asked.until > Date.now();
     const label = (element, text) => {
       const span = element.querySelector('.btn-label');
       if (span) span.textContent = text;
     };
-    for (const element of [this.pause, this.skip, this.stop]) {
-      element.toggleAttribute('disabled', !alive || waiting);
+    const goesOn = this.#paused;
+    const waiting = new Map([
+      [this.pause, this.#waitsFor(goesOn ? 'resume' : 'pause')],
+      [this.skip, this.#waitsFor('skip') || !this.#status.now],
+      [this.stop, this.#waitsFor(this.#last ? 'resume' : 'stop_after')],
+    ]);
+    for (const [element, idle] of waiting) {
+      element.toggleAttribute('disabled', !alive || idle);
       element.hidden = !alive;
     }
-    this.skip.toggleAttribute('disabled', !alive || waiting || !this.#status.now);
-    const goesOn = this.#paused;
     label(this.pause, t(goesOn ? 'agent.resume' : 'agent.pause'));
     this.pause.title = `${t(goesOn ? 'agent.resume_why' : 'agent.pause_why')} (${this.#keys.hint('agent_pause')})`;
     this.pause.querySelector('svg')?.replaceWith(icon(goesOn ? 'play' : 'pause'));
@@ -211,6 +220,7 @@ export class AgentStrip {
     } else put('now', this.#agent.alive ? this.#text.textContent : this.#offText());
     if (this.#agent.alive) {
       put('next', status.next ? comboText(status.next.combo_key) : status.requests ? tn('agent.requests', status.requests) : t('agent.next_open'));
+      put('flow', this.#flow.title);
       put('messages', status.message);
     }
     this.#facts.replaceChildren(...rows.flatMap(([name, text]) => [h('dt', { text: name }), h('dd', { text })]));

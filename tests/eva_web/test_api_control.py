@@ -153,7 +153,7 @@ def test_requests_for_clips(site: Any, helpers: Any) -> None:
 
 
 def test_the_preview_of_the_clip_under_way(site: Any) -> None:
-    assert site.get("/api/agent/preview").status == 404
+    assert site.get("/api/agent/preview").status == 204
     write_live_bytes(site.state / "agent_preview.jpg", b"\xff\xd8\xff picture")
     agent_runs(site)
     answer = site.get("/api/agent/preview")

@@ -86,7 +86,6 @@ def artifacts() -> Path:
 
 
 def test_the_agent_is_seen_and_obeys_from_the_page(maker: Maker, make_context: Callable[..., Any], artifacts: Path) -> None:
-    make_context.expected_errors.append("404")  # type: ignore[attr-defined]  # a picture may be gone when it is asked for
     site = maker.site
     page = make_context(viewport={"width": 1280, "height": 760}).new_page()
     page.goto(site.url)
@@ -168,3 +167,25 @@ def test_hidden_repeats_are_recorded_beside_the_first_rating(make_site: Callable
     before = site.get("/api/stats")["consistency"]["repeats"]
     page.keyboard.press("Backspace")
     site.until(lambda: site.get("/api/stats")["consistency"]["repeats"], before - 1)
+
+
+def test_clips_are_asked_for_from_the_page_of_a_clip(make_site: Callable[..., Any], page: Any) -> None:
+    site = make_site(clips=2)
+    page.goto(f"{site.url}/watch?name=clip_001.mp4")
+    page.get_by_role("button", name="Again, new seed").click()
+    page.locator(".request-said", has_text="made first when an agent runs").wait_for()
+    page.get_by_role("button", name="Try parameters").click()
+    dialog = page.locator("dialog[open]")
+    dialog.get_by_label("Steps").select_option(label="30")
+    dialog.get_by_role("button", name="Ask the agent").click()
+    asked = site.until(lambda: len(found := site.get("/api/requests")["requests"]) == 2 and found)
+    assert [item["action"] for item in asked] == ["try", "again"] and all(item["state"] == "waiting" for item in asked)
+    before = site.get("/api/video_details?name=clip_001.mp4")["details"]
+    assert asked[0]["params"] == {**before["params"], "steps": 30} and asked[0]["prompt"] == before["prompt"]
+    from eva_state.store import StateStore
+
+    with StateStore(site.state_dir, role="agent") as agent:
+        agent.answer_request(asked[0]["id"], "made", video="clip_000.mp4")
+        link = page.locator(".request-said a", has_text="Open the new clip")
+        link.wait_for()
+    assert link.get_attribute("href") == "/watch?name=clip_000.mp4"
