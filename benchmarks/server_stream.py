@@ -80,11 +80,10 @@ def fetch(port: int, target: str, part: str | None = None) -> tuple[float, float
         first, pause, taken = 0.0, 0.0, 0
         while size := connection.recv_into(buffer):
             now = time.perf_counter()
-            if not taken:
+            if not first:
                 assert buffer[9:12] in (b"200", b"206"), bytes(buffer[:100])
                 head = buffer.find(b"\r\n\r\n", 0, size)
-                taken = -(head + 4)
-                first = now - began
+                taken, first = -(head + 4), now - began
             pause, last = max(pause, now - last), now
             taken += size
         return first, pause, last - began, taken

@@ -43,6 +43,7 @@ class Lanes:
     quick: int = 12
     media: int = 64
     pictures: int = 4
+    refused: int = 4  # what is refused unread: such a connection is read empty for a moment, which must delay nobody
 
 
 class PortInUse(EvaError):
@@ -75,7 +76,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.command, self.requestline, self.request_version = "", "", "HTTP/1.1"
         if arrival.refused:
             self._send(self.server.app.refuse(HttpError(arrival.refused.status, arrival.refused.message)), head_only=False)
-            self._linger()
+            if arrival.refused.status != 408:  # who is too slow to send will not be slow to stop
+                self._linger()
             return
         self.raw_requestline = self.rfile.readline(65537)
         if not self.parse_request():  # answered through send_error
@@ -192,6 +194,7 @@ class ReviewServer(ThreadingHTTPServer):
             "quick": ThreadPoolExecutor(lanes.quick, thread_name_prefix="eva-web-quick"),
             "media": ThreadPoolExecutor(lanes.media, thread_name_prefix="eva-web-media"),
             "pictures": ThreadPoolExecutor(lanes.pictures, thread_name_prefix="eva-web-pictures"),
+            "refused": ThreadPoolExecutor(lanes.refused, thread_name_prefix="eva-web-refused"),
         }
         self._active: set[socket.socket] = set()
         self._active_lock = threading.Lock()
@@ -212,7 +215,7 @@ class ReviewServer(ThreadingHTTPServer):
         self.reception.admit(request, client_address)
 
     def _hand_over(self, arrival: Arrival) -> None:
-        lane = "quick" if arrival.refused else lane_of(arrival.head)
+        lane = "refused" if arrival.refused else lane_of(arrival.head)
         with self._active_lock:
             self._active.add(arrival.connection)
         try:

@@ -283,7 +283,7 @@ def attack(site: Any, cases: int, seed: int, caplog: pytest.LogCaptureFixture, h
     helpers.wait_for(lambda: site.server.busy == 0 and site.server.reception.waiting == 0)
     left = {thread.name for thread in threading.enumerate() if not thread.name.startswith("eva-web-")} - threads
     assert not left, left  # the lanes' own workers are bounded, and counted below
-    assert sum(thread.name.startswith("eva-web-") for thread in threading.enumerate()) <= 4 + 4 + 2 + 2
+    assert sum(thread.name.startswith("eva-web-") for thread in threading.enumerate()) <= 4 + 4 + 2 + 4 + 2
     if os.name == "posix":
         helpers.wait_for(lambda: descriptors() <= open_before + 3)
     return statuses

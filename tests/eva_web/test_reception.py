@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from eva_web import reception
 from eva_web.reception import Arrival, Reception, Refusal, measure_head
+from eva_web.server import Lanes
 
 
 def raw(site: Any, data: bytes, *, close: bool = True) -> bytes:
@@ -274,3 +275,19 @@ def test_a_byte_at_a_time_arrives_whole(hall: Any, helpers: Any) -> None:
         connection.sendall(bytes([byte]))
     helpers.wait_for(lambda: arrivals)
     assert (arrivals[0].head, arrivals[0].body, arrivals[0].refused) == (head, body, None)
+
+
+def test_refused_requests_delay_nobody(make_site: Callable[..., Any]) -> None:
+    """Each refused connection is read empty for a moment; many at once must not take the workers of others."""
+    site = make_site(lanes=Lanes(quick=2, media=2, pictures=1, refused=1))
+    head = b"POST /api/rate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n"
+    held = [socket.create_connection(("127.0.0.1", site.port), timeout=10) for _ in range(8)]
+    try:
+        for connection in held:
+            connection.sendall(head)
+        assert held[0].recv(12) == b"HTTP/1.1 413"
+        assert site.get("/api/stats").status == 200
+        assert site.server.busy > 0, "the refused ones are still being read empty, and yet another client had its answer"
+    finally:
+        for connection in held:
+            connection.close()
