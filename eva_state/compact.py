@@ -114,6 +114,8 @@ def difference(old: Model, new: Model) -> str | None:
         "prompts in flight": lambda model: {id: record.raw for id, record in model.submitted.items()},
         "failures": lambda model: {id: record.raw for id, record in model.failed.items()},
         "comparisons": lambda model: set(model.compares),
+        "repeated ratings": lambda model: set(model.repeats),
+        "requests and answers": lambda model: model.requests.facts(),
         "the search space": lambda model: None if model.space is None else model.space.raw,
     }
     for what, fact in facts.items():

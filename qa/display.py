@@ -112,9 +112,8 @@ class PlainDisplay(AgentHooks):
 
     def on_failed(self, agent: AgentControl, failure: FailedTry) -> None:
         snapshot = self._board.snapshot()
-        self.line(
-            f"{counter(failure.tries, snapshot['iterations'])}  FAILED ({failure.kind})  {failure.job.combo_key}: {brief(failure.reason)}"
-        )
+        how = "skipped" if failure.kind == "skipped" else f"FAILED ({failure.kind})"
+        self.line(f"{counter(failure.tries, snapshot['iterations'])}  {how}  {failure.job.combo_key}: {brief(failure.reason)}")
 
     def _beat(self) -> None:
         while not self._stop.wait(self._heartbeat):

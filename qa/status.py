@@ -113,8 +113,8 @@ def _flight(jobs: list[dict[str, Any]], at: float) -> str:
 
 
 def _failed(store: StateStore) -> list[dict[str, Any]]:
-    """Failed tries; a prompt taken back before it started is none."""
-    return [failure for failure in store.failures() if failure.get("kind") != "withdrawn"]
+    """Failed tries; a prompt taken back before it started, or skipped by a person, is none."""
+    return [failure for failure in store.failures() if failure.get("kind") not in ("withdrawn", "skipped")]
 
 
 def _failures(shown: list[dict[str, Any]]) -> str:

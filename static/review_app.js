@@ -370,7 +370,7 @@ class Review {
     if (item && (action.kind === 'rate' || action.kind === 'ban')) {
       item.rated = null;
       item.rating = null;
-      this.#total += 1;
+      if (!item.clip.repeat) this.#total += 1;
       this.#counts();
     }
   }
