@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from eva_env_base import UsageError
 
 #: Grows when a formula changes; a changed number alone shows in the digest that follows it.
-FORMULAS = 1
+FORMULAS = 2
 METRICS = ("blur", "exposure", "blockiness", "flicker")
 
 
@@ -62,7 +62,9 @@ class AnalysisConfig:
     edges; those of a decoder that broke are large ones, also under noise."""
     block_large_free: float = 0.15
     """Excess of large steps that a row of windows or columns may have by itself."""
-    block_curve: ScoreCurve = field(default_factory=lambda: ScoreCurve(0.45, 1.8))
+    quantiser_full: float = 250.0
+    """Quantiser step, in luma codes, that counts like an excess of 1: what a deblocking filter hides it does not mend."""
+    block_curve: ScoreCurve = field(default_factory=lambda: ScoreCurve(0.36, 1.8))
 
     # -- exposure
     clip_margin: int = 2
@@ -72,6 +74,8 @@ class AnalysisConfig:
     """Spread of luma (99th minus 1st percentile) at which a picture is washed out, and from which it is not."""
     flat_floor: float = 0.5
     """What a washed-out picture keeps of its exposure score."""
+    lift_curve: ScoreCurve = field(default_factory=lambda: ScoreCurve(0.6, 2.0))
+    """Level (0..1) of the darkest hundredth: blacks that are lifted to gray."""
     mean_low: tuple[float, float] = (0.02, 0.16)
     """Mean luma (0..1) at which the score is 0 and from which it is 1, at the dark end."""
     mean_high: tuple[float, float] = (0.97, 0.80)
@@ -139,6 +143,6 @@ class AnalysisConfig:
 
     @property
     def version(self) -> str:
-        """``FORMULAS`` and a digest of every number above, such as ``1-3f9a2c01``."""
+        """``FORMULAS`` and a digest of every number above, such as ``2-3f9a2c01``."""
         text = json.dumps(asdict(self), sort_keys=True)
         return f"{FORMULAS}-{hashlib.sha256(text.encode('utf-8')).hexdigest()[:8]}"

@@ -23,7 +23,7 @@ from eva_env_base import ClipError
 from . import frame_measures as spatial
 from .analysis_config import AnalysisConfig
 from .clip_pictures import PictureTaker
-from .decode import ClipInfo, Luma, chroma_of, luma_of, quantiser_of, read_frames
+from .decode import ClipInfo, Luma, chroma_of, luma_of, quantiser_step_of, read_frames
 
 Item = TypeVar("Item")
 
@@ -62,7 +62,7 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Exposed:
-    """Luma histogram (256 shares) of one frame, and the quantiser its decoder used, where it tells."""
+    """Luma histogram (256 shares) of one frame, and the quantiser step of its blocks in luma codes, where its decoder tells."""
 
     histogram: NDArray[np.float64]
     quantiser: float | None
@@ -104,23 +104,23 @@ def read_clip(
         cells, gathered.cell_pixels = spatial.block_means(sparse, config.grid_cells)
         gathered.cells.append(cells)
         if exposed.wants(index):
-            exposed.keep(index, Exposed(spatial.histogram(sparse), quantiser_of(frame)))
-            gathered.brightest = cv2.max(gathered.brightest, sparse) if gathered.brightest.size else sparse
+            exposed.keep(index, Exposed(spatial.histogram(sparse), quantiser_step_of(frame)))
+            gathered.brightest = np.maximum(gathered.brightest, sparse) if gathered.brightest.size else sparse
         if sampled.wants(index):
-            sampled.keep(index, measure_frame(luma, frame, config))
+            sampled.keep(index, measure_frame(luma, sparse, frame, config))
         if pictures is not None:
             pictures.take(index, frame, info)
     gathered.exposed, gathered.sampled = list(exposed.held.values()), list(sampled.held.values())
     return gathered
 
 
-def measure_frame(luma: Luma, frame: av.VideoFrame, config: AnalysisConfig) -> Sampled:
+def measure_frame(luma: Luma, sparse: Luma, frame: av.VideoFrame, config: AnalysisConfig) -> Sampled:
     """What is looked at in a few frames only, at full resolution."""
     columns, rows = np.zeros((0, 0)), np.zeros((0, 0))
     if min(luma.shape) >= spatial.MIN_SIDE:
         columns, rows = spatial.step_profiles(luma, config.block_step_caps)
-    tiles = spatial.busiest_tiles(luma)
+    tiles = spatial.busiest_tiles(luma, sparse)
     noise = spatial.noise_sigma(tiles) if min(luma.shape) >= 3 else 0.0
     chroma = chroma_of(frame)
     pure = None if chroma is None else spatial.pure_colour_share(*chroma, config.pure_colour)
-    return Sampled(spatial.edge_energy(tiles, config, noise, tiled=tiles.shape != luma.shape), noise, columns, rows, pure)
+    return Sampled(spatial.edge_energy(tiles, config, noise), noise, columns, rows, pure)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -25,8 +26,8 @@ Luma = NDArray[np.uint8]
 FULL_RANGE = 2
 
 #: libavutil's AVVideoEncParams (https://ffmpeg.org/doxygen/trunk/video__enc__params_8h.html): number of blocks, offset and size
-#: of a block, kind of coder (1: H.264) and the frame's quantiser; each block ends with its own difference from that.
-ENC_PARAMS, ENC_PARAMS_H264 = struct.Struct("@INNii"), 1
+#: of a block, kind of coder and the frame's quantiser; each block ends with its own difference from that.
+ENC_PARAMS, ENC_PARAMS_H264, ENC_PARAMS_MPEG = struct.Struct("@INNii"), 1, 2
 
 
 @dataclass
@@ -95,24 +96,25 @@ def chroma_of(frame: av.VideoFrame) -> tuple[Luma, Luma] | None:
     return planes[0], planes[1]
 
 
-def quantiser_of(frame: av.VideoFrame) -> float | None:
-    """Mean quantiser (QP, 0..51) of the blocks of an H.264 frame, as its decoder used them; ``None`` for anything else.
+def quantiser_step_of(frame: av.VideoFrame) -> float | None:
+    """Mean step, in luma codes, at which the blocks of a frame were quantised; ``None`` where the decoder does not tell.
 
-    The quantiser's step doubles every 6 (ITU-T H.264, 8.5.9). Needs a decoder opened by :func:`read_frames`, which asks for it.
+    H.264 (ITU-T H.264, 8.5.9): 2 ** ((QP - 4) / 6). MPEG-1, -2 and -4: twice the quantiser scale, which is what the decoder
+    reports. Needs a decoder opened by :func:`read_frames`, which asks for it.
     """
-    for data in frame.side_data:
+    held_data: Any = frame.side_data  # typed as a mapping of names, yet iterates over the records
+    for data in held_data:
         if getattr(data.type, "name", "") != "VIDEO_ENC_PARAMS":
             continue
         held = bytes(data)
         if len(held) < ENC_PARAMS.size:
             return None
         blocks, offset, size, kind, frame_qp = ENC_PARAMS.unpack_from(held)
-        if kind != ENC_PARAMS_H264 or size < 4 or size % 4 or offset % 4 or len(held) < offset + blocks * size:
+        if kind not in (ENC_PARAMS_H264, ENC_PARAMS_MPEG) or size != 20 or offset % 4 or len(held) < offset + blocks * size:
             return None
-        if not blocks:
-            return float(frame_qp)
         table = np.frombuffer(held, np.int32, count=blocks * size // 4, offset=offset).reshape(blocks, size // 4)
-        return float(frame_qp + table[:, -1].mean() if size == 20 else frame_qp)
+        quantiser = frame_qp + (float(table[:, -1].mean()) if blocks else 0.0)
+        return float(2.0 ** ((quantiser - 4.0) / 6.0)) if kind == ENC_PARAMS_H264 else float(quantiser)
     return None
 
 
@@ -155,7 +157,7 @@ def read_frames(path: Path, info: ClipInfo, time_limit_s: float, clock: Callable
         if stream.codec_context is None:
             raise ClipError(f"{path}: no decoder for its video stream")
         stream.thread_type = "NONE"  # one thread a clip: several clips are scored side by side
-        stream.codec_context.options = {"export_side_data": "venc_params"}  # for quantiser_of(); costs nothing measurable
+        stream.codec_context.options = {"export_side_data": "venc_params"}  # for quantiser_step_of(); costs nothing measurable
         info.codec = stream.codec_context.name
         info.header_frames = int(stream.frames or 0)
         info.header_fps = float(stream.average_rate or 0)

@@ -6,6 +6,7 @@ Notation: Y is luma, uint8, shape (height, width). ``sigma`` is the standard dev
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,9 +19,13 @@ from .decode import Luma
 
 Profile = NDArray[np.float64]
 
-#: Sharpness is measured on at most this many pixels: the busiest tiles of a large frame.
-TILE, TILES = 128, 9
-STRIP = 64  # rows
+#: Sharpness is measured on at most this many tiles of a frame, the busiest, small enough to stay in the processor's cache.
+TILE, TILES = 128, 6
+STRIP = 64  # rows or columns
+HARMONIC_CAP = 1.5
+UNSEEN_STEP = 1.0  # codes added to the mean luma step: on a smooth picture a grid far below one code is not seen
+SHORT_PERIOD, SHORT_FREE = 4.5, 0.1  # pixels, and the excess that resampling by 4:5 leaves at a period of 4 by itself
+PROFILE_PIXELS = 400_000  # pixels a profile of luma steps is taken from, for each direction
 QUANTILE_PIXELS = 32_768  # pixels a quantile of a picture is taken from
 MIN_SIDE = 32  # smaller pictures have no room for the coarse scale or for three periods of an 8-pixel grid
 MAX_WIDTH = 16.0  # pixels; wider edges look the same at both scales
@@ -48,41 +53,39 @@ def block_means(sparse: Luma, cells: int) -> tuple[Luma, float]:
     return np.asarray(cv2.resize(used, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8), used.size / (rows * columns)
 
 
-def busiest_tiles(luma: Luma) -> Luma:
-    """The frame itself when it is small, else its tiles of highest contrast side by side, (<= 384, <= 384).
+def busiest_tiles(luma: Luma, sparse: Luma) -> list[Luma]:
+    """The ``TILES`` tiles of highest contrast, as views, ``TILE`` pixels a side where the frame has as many. ``sparse``: it thinned.
 
     Sharpness is judged where there is something to be sharp: a large flat sky says nothing.
     """
     height, width = luma.shape
-    if height * width <= TILES * TILE * TILE or height < TILE or width < TILE:
-        return np.ascontiguousarray(luma)
-    rows, columns = height // TILE, width // TILE
-    coarse = cv2.resize(
-        np.ascontiguousarray(luma[: rows * TILE : 4, : columns * TILE : 4]), (columns * 8, rows * 8), interpolation=cv2.INTER_AREA
-    )
-    contrast = coarse.reshape(rows, 8, columns, 8).astype(np.float32).std(axis=(1, 3)).ravel()
-    side = math.isqrt(min(TILES, contrast.size))
-    chosen = np.argsort(contrast)[::-1][: side * side]
-    mosaic = np.empty((side * TILE, side * TILE), np.uint8)
-    for place, tile in enumerate(chosen):
-        top, left = (tile // columns) * TILE, (tile % columns) * TILE
-        row, column = (place // side) * TILE, (place % side) * TILE
-        mosaic[row : row + TILE, column : column + TILE] = luma[top : top + TILE, left : left + TILE]
-    return mosaic
+    rows, columns = max(1, min(height // TILE, sparse.shape[0])), max(1, min(width // TILE, sparse.shape[1]))
+    tall, wide = height // rows, width // columns
+    chosen = np.arange(rows * columns)
+    if rows * columns > TILES:
+        inner = sparse[: sparse.shape[0] // rows * rows, : sparse.shape[1] // columns * columns].astype(np.float32)
+        mean, square = (cv2.resize(of, (columns, rows), interpolation=cv2.INTER_AREA) for of in (inner, inner * inner))
+        chosen = np.argsort((square - mean * mean).ravel())[::-1][:TILES]
+    high, broad = (min(size, TILE if count > 1 else 3 * TILE // 2) for size, count in ((tall, rows), (wide, columns)))
+    corners = [(int(tile) // columns * tall + (tall - high) // 2, int(tile) % columns * wide + (wide - broad) // 2) for tile in chosen]
+    return [luma[top : top + high, left : left + broad] for top, left in corners]
 
 
-def noise_sigma(luma: Luma) -> float:
-    """Standard deviation of white noise in luma codes, at least 0.
+def noise_sigma(tiles: Sequence[Luma]) -> float:
+    """Standard deviation of white noise in luma codes, at least 0, over all tiles of a frame.
 
     J. Immerkaer, "Fast noise variance estimation", CVIU 64(2), 1996: the response to the difference of two Laplacians,
     which smooth shading and straight edges do not excite. The median of the absolute response stands in for its mean,
     so that texture in less than half of the picture does not count.
     """
     second = np.array([1, -2, 1], np.float32)
-    response = cv2.convertScaleAbs(cv2.sepFilter2D(luma, cv2.CV_16S, second, second)[1:-1, 1:-1])  # capped at 255: sigma 63
-    counts = cv2.calcHist([response], [0], None, [256], [0.0, 256.0]).ravel().astype(np.float64)
+    # Magnitudes are capped at 255: sigma 63.
+    responses = [cv2.convertScaleAbs(cv2.sepFilter2D(tile, cv2.CV_16S, second, second)[1:-1, 1:-1]) for tile in tiles]
+    counts = cv2.calcHist(responses[:1], [0], None, [256], [0.0, 256.0]).ravel().astype(np.float64)
+    for response in responses[1:]:
+        counts += cv2.calcHist([response], [0], None, [256], [0.0, 256.0]).ravel()
     # Interpolated median: most responses are a few whole numbers, and a plain median would move in steps.
-    share = np.cumsum(counts) / response.size
+    share = np.cumsum(counts) / counts.sum()
     code = int(np.searchsorted(share, 0.5))
     below = share[code - 1] if code else 0.0
     median = code + (0.5 - below) / max(share[code] - below, 1e-12) - 0.5
@@ -97,37 +100,41 @@ class EdgeEnergy:
     coarse: float
 
 
-def edge_energy(picture: Luma, config: AnalysisConfig, noise: float, tiled: bool = False) -> EdgeEnergy | None:
+def edge_energy(tiles: Sequence[Luma], config: AnalysisConfig, noise: float) -> EdgeEnergy | None:
     """Gradient energy across the strongest edges at the two scales of ``config.blur_scales``; ``None``: no edge at all.
 
-    ``picture``: a frame's luma or, ``tiled``, its :func:`busiest_tiles`. The edges are the share ``config.blur_edge_share`` of
-    pixels with the largest gradient at the coarse scale (noise is weak there), widened so that each edge's whole cross-section
-    counts.
+    ``tiles``: luma of a frame, or its :func:`busiest_tiles`. The edges are the share ``config.blur_edge_share`` of pixels with
+    the largest gradient at the coarse scale (noise is weak there), widened so that each edge's whole cross-section counts.
     """
-    if min(picture.shape) < MIN_SIDE:
-        return None
-    source = cv2.multiply(picture, 0.5, dtype=cv2.CV_32F)  # a central difference is half of that of the neighbours
-    fine, coarse = (_gradients(source, scale) for scale in config.blur_scales)
     border = math.ceil(2 * config.blur_scales[1])
-    inside = _inner_mask(picture.shape, border, TILE if tiled else 0)
-    energy = cv2.multiply(coarse[0], coarse[0])
-    cv2.accumulateSquare(coarse[1], energy)
-    # A quantile of every n-th pixel is that of all, for a fraction of the work; the rim and the seams are no candidates.
-    step = max(1, round(math.sqrt(energy.size / QUANTILE_PIXELS)))
-    some = energy[::step, ::step][inside[::step, ::step] > 0]
-    if not some.size:
+    if min(min(tile.shape) for tile in tiles) < MIN_SIDE:
         return None
-    kept = min(some.size, max(16 // step**2, int(config.blur_edge_share * some.size)))
+    sources = [np.multiply(tile, np.float32(0.5)) for tile in tiles]  # a central difference is half of the neighbours'
+    coarse = [_gradients(source, config.blur_scales[1]) for source in sources]
+    energies = [cv2.accumulateSquare(down, cv2.multiply(across, across)) for across, down in coarse]
+    # A quantile of every n-th pixel is that of all, for a fraction of the work; the rim is no candidate.
+    inner = [energy[border - 1 : 1 - border, border - 1 : 1 - border] for energy in energies]
+    step = max(1, round(math.sqrt(sum(part.size for part in inner) / QUANTILE_PIXELS)))
+    some = np.concatenate([part[::step, ::step].ravel() for part in inner])
+    kept = min(some.size, max(16 // step**2, 1, int(config.blur_edge_share * some.size)))
     noise_coarse = noise**2 * _noise_gain(config.blur_scales[1])
     weakest = EDGE_CONTRAST**2 + 4 * noise_coarse
-    threshold = float(np.partition(some, some.size - kept)[some.size - kept])
-    strongest = cv2.bitwise_and(cv2.compare(energy, max(threshold, weakest), cv2.CMP_GE), inside)
-    if cv2.countNonZero(strongest) < 16:
+    threshold = max(weakest, float(np.partition(some, some.size - kept)[some.size - kept]))
+    found, share, fine_sum, coarse_sum = 0, 0, 0.0, 0.0
+    reach = np.ones((2 * border + 1, 2 * border + 1), np.uint8)
+    for source, parts, energy in zip(sources, coarse, energies):
+        inside = _inner_mask(energy.shape, border - 1)
+        strongest = cv2.bitwise_and((energy >= threshold).view(np.uint8), inside)
+        strong = cv2.countNonZero(strongest)
+        if not strong:
+            continue
+        edges = cv2.bitwise_and(cv2.dilate(strongest, reach), inside)
+        found += strong
+        share += cv2.countNonZero(edges)
+        coarse_sum += sum(cv2.norm(part, cv2.NORM_L2SQR, edges) for part in parts)
+        fine_sum += sum(cv2.norm(part, cv2.NORM_L2SQR, edges) for part in _gradients(source, config.blur_scales[0]))
+    if found < 16:
         return None
-    reach = 2 * border + 1
-    edges = cv2.bitwise_and(cv2.dilate(strongest, np.ones((reach, reach), np.uint8)), inside)
-    share = float(cv2.countNonZero(edges))
-    fine_sum, coarse_sum = (sum(cv2.norm(part, cv2.NORM_L2SQR, edges) for part in parts) for parts in (fine, coarse))
     energy_fine = fine_sum / share - noise**2 * _noise_gain(config.blur_scales[0])
     energy_coarse = coarse_sum / share - noise_coarse
     if energy_coarse <= 0 or energy_fine <= 0:
@@ -149,14 +156,11 @@ def _noise_gain(scale: float) -> float:
 
 
 @lru_cache(maxsize=8)
-def _inner_mask(shape: tuple[int, ...], border: int, tile: int) -> Luma:
-    """255 away from the picture's rim and, where tiles were put side by side, from their seams; for :func:`_gradients`' shape."""
-    axes = []
-    for size in shape:
-        place = np.arange(size) % tile if tile else np.arange(size)
-        last = (tile or size) - 1
-        axes.append((place >= border) & (place <= last - border))
-    return (axes[0][:, None] & axes[1][None, :])[1:-1, 1:-1].astype(np.uint8) * 255
+def _inner_mask(shape: tuple[int, ...], border: int) -> Luma:
+    """255 inside, 0 on a rim of ``border`` pixels."""
+    mask = np.zeros(shape, np.uint8)
+    mask[border : shape[0] - border, border : shape[1] - border] = 255
+    return mask
 
 
 def edge_width(energies: list[EdgeEnergy], scales: tuple[float, float]) -> float:
@@ -184,7 +188,8 @@ def pure_colour_share(blue: Luma, red: Luma, least: float) -> float:
 
     Pure red, green and blue lie at 114 to 120, vivid flowers below 90: only colour driven to its end comes near.
     """
-    distance = np.square(blue[::2, ::2].astype(np.int32) - 128) + np.square(red[::2, ::2].astype(np.int32) - 128)
+    step = max(2, round(blue.shape[1] / 180))
+    distance = np.square(blue[::step, ::step].astype(np.int32) - 128) + np.square(red[::step, ::step].astype(np.int32) - 128)
     return float(np.mean(distance >= least * least))
 
 
@@ -196,17 +201,26 @@ def step_profiles(luma: Luma, caps: tuple[int, ...]) -> tuple[Profile, Profile]:
     height, width = luma.shape
     columns = np.zeros((len(caps), width - 1))
     rows = np.zeros((len(caps), height - 1))
-    # In strips that stay in the processor's cache: whole frames would cost their memory traffic several times over.
-    for top in range(0, height, STRIP):
-        strip = luma[top : top + STRIP + 1]
-        across = cv2.absdiff(strip[:STRIP, 1:], strip[:STRIP, :-1])
-        down = cv2.absdiff(strip[1:], strip[:-1]) if len(strip) > 1 else across[:0]
+    # In strips that stay in the processor's cache, of which a large frame needs only every n-th.
+    apart = STRIP * max(1, round(luma.size / PROFILE_PIXELS))
+    seen_rows = seen_columns = 0
+    for top in range(0, height, apart):
+        strip = luma[top : top + STRIP]
+        across = cv2.absdiff(strip[:, 1:], strip[:, :-1])
+        seen_rows += len(strip)
         for place, cap in enumerate(caps):
-            columns[place] += cv2.reduce(cv2.min(across, float(cap)), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
-            if len(down):
-                sums = cv2.reduce(cv2.min(down, float(cap)), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
-                rows[place, top : top + len(sums)] = sums.ravel()
-    return columns / height, rows / width
+            columns[place] += cv2.reduce(_capped(across, cap), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
+    for left in range(0, width, apart):
+        strip = luma[:, left : left + STRIP]
+        down = cv2.absdiff(strip[1:], strip[:-1])
+        seen_columns += strip.shape[1]
+        for place, cap in enumerate(caps):
+            rows[place] += cv2.reduce(_capped(down, cap), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
+    return columns / seen_rows, rows / seen_columns
+
+
+def _capped(steps: cv2.typing.MatLike, cap: int) -> cv2.typing.MatLike:
+    return cv2.threshold(steps, cap, cap, cv2.THRESH_TRUNC)[1]
 
 
 @dataclass(frozen=True)
@@ -222,7 +236,9 @@ def block_grid(columns: Profile, rows: Profile, periods: tuple[float, float], ha
 
     ``columns`` and ``rows`` are :func:`step_profiles`, averaged over frames. A grid of period p puts lines at f = 1/p and its
     harmonics into the spectrum of a profile; the mean of their magnitudes, above what the rest of the spectrum shows, times p
-    is the height of the steps. Power-spectrum idea: Z. Wang, A. Bovik, B. Evans, "Blind measurement of blocking artifacts in
+    is the height of the steps. No harmonic counts for more than ``HARMONIC_CAP`` times the fundamental: lines have all of them
+    alike, while rescaling leaves patterns of 4 and 5 pixels that would pass for harmonics of a grid that is not there.
+    Power-spectrum idea: Z. Wang, A. Bovik, B. Evans, "Blind measurement of blocking artifacts in
     images", ICIP 2000; normalising by local activity: R. Muijs, I. Kirenko, "A no-reference blocking artifact measure for
     adaptive video processing", EUSIPCO 2005 (the source of ffmpeg's ``blockdetect``).
     """
@@ -244,15 +260,20 @@ def block_grid(columns: Profile, rows: Profile, periods: tuple[float, float], ha
         for harmonic in range(1, harmonics + 1):
             place = frequencies * harmonic
             valid = place < spectrum.size
-            total += np.where(valid, spectrum[np.minimum(place, spectrum.size - 1)], 0.0)
+            magnitude = np.where(valid, spectrum[np.minimum(place, spectrum.size - 1)], 0.0)
+            total += np.minimum(magnitude, HARMONIC_CAP * spectrum[frequencies])
             counted += valid
         heights += np.maximum(0.0, total / counted - 2.0 * floor) * (size / frequencies)
         activity += float(profile.mean())
         used += 1
-    if not used or not heights.any():
+    if not used:
         return best
-    peak = int(np.argmax(heights / np.sqrt(size / frequencies)))  # a longer period gathers more floor: not for free
-    return BlockGrid(float(heights[peak] / (activity + 0.25 * used)), float(size / frequencies[peak]))
+    spans = size / frequencies
+    excess = np.maximum(0.0, heights / (activity + UNSEEN_STEP * used) - np.where(spans < SHORT_PERIOD, SHORT_FREE, 0.0))
+    if not excess.any():
+        return best
+    peak = int(np.argmax(excess / np.sqrt(spans)))  # a longer period gathers more floor: not for free
+    return BlockGrid(float(excess[peak]), float(spans[peak]))
 
 
 def _running_median(values: Profile, reach: int) -> Profile:

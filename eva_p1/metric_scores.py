@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,22 +21,29 @@ def ramp(value: float, nothing: float, all_of_it: float) -> float:
     return place * place * (3.0 - 2.0 * place)
 
 
-def exposure_of_histogram(shares: NDArray[np.float64], full_range: bool, margin: int) -> tuple[float, float, float, float]:
-    """(mean 0..1, share clipped at black, at white, spread 0..1) of one histogram of luma codes, shape (256,).
+def exposure_of_histogram(shares: NDArray[np.float64], full_range: bool, margin: int) -> tuple[float, float, float, float, float]:
+    """(mean 0..1, share clipped at black, at white, spread 0..1, darkest level 0..1) of one histogram of luma codes, shape (256,).
 
     Video-range luma has black at code 16 and white at 235 (ITU-R BT.601 and BT.709); full-range at 0 and 255.
     """
     black, white = (0, 255) if full_range else (16, 235)
     codes = np.clip((np.arange(256) - black) / (white - black), 0.0, 1.0)
     place = np.searchsorted(np.cumsum(shares), (0.01, 0.99))
-    spread = codes[min(255, place[1])] - codes[min(255, place[0])]
-    return float(shares @ codes), float(shares[: black + margin + 1].sum()), float(shares[white - margin :].sum()), float(spread)
+    darkest = float(codes[min(255, place[0])])
+    spread = float(codes[min(255, place[1])]) - darkest
+    return float(shares @ codes), float(shares[: black + margin + 1].sum()), float(shares[white - margin :].sum()), spread, darkest
 
 
-def exposure_score(mean: float, low: float, high: float, spread: float, config: AnalysisConfig) -> float:
-    """Clipped shares against ``clip_curve``, times how far the mean is from too dark or too bright and the spread from flat."""
+def exposure_score(figures: Sequence[float], config: AnalysisConfig) -> float:
+    """How well a frame is exposed, from the five figures of :func:`exposure_of_histogram`.
+
+    Clipped shares against ``clip_curve``, times how far the mean is from too dark or too bright, the spread from flat, and the
+    darkest level from black: a picture lifted as a whole shows it there first.
+    """
+    mean, low, high, spread, darkest = figures
     flat = config.flat_floor + (1.0 - config.flat_floor) * ramp(spread, *config.flat_range)
-    return flat * falling(low + high, config.clip_curve) * ramp(mean, *config.mean_low) * ramp(mean, *config.mean_high)
+    placed = ramp(mean, *config.mean_low) * ramp(mean, *config.mean_high) * falling(darkest, config.lift_curve)
+    return flat * placed * falling(low + high, config.clip_curve)
 
 
 def overall_score(scores: Mapping[str, float], guards: Mapping[str, float], config: AnalysisConfig) -> float | None:

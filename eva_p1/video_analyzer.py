@@ -154,7 +154,12 @@ class VideoAnalyzer:
             small, *(replace(grid, excess=grid.excess - self.config.block_large_free) for grid in large), key=lambda grid: grid.excess
         )
         raw["block_excess"], raw["block_period_px"] = blocks.excess, blocks.period
-        scores["blockiness"] = falling(blocks.excess, self.config.block_curve)
+        steps = [sample.quantiser for sample in gathered.exposed if sample.quantiser is not None]
+        if steps:
+            raw["quantiser_step"] = float(np.mean(steps))
+        defect = max(0.0, blocks.excess) + raw.get("quantiser_step", 0.0) / self.config.quantiser_full
+        raw["block_defect"] = defect
+        scores["blockiness"] = falling(defect, self.config.block_curve)
 
     def _judge_exposure(self, gathered: Gathered, bars: dict[str, float], scores: dict[str, float], raw: dict[str, Any]) -> None:
         config, full_range = self.config, gathered.info.full_range
@@ -167,10 +172,10 @@ class VideoAnalyzer:
             dark_end *= np.where(held > 0, np.maximum(0.0, held - barred) / np.maximum(held, 1e-12), 0.0)
             inside /= np.maximum(inside.sum(axis=1, keepdims=True), 1e-12)
         figures = np.array([exposure_of_histogram(shares, full_range, config.clip_margin) for shares in inside])
-        per_frame = np.array([exposure_score(figure[0], figure[1], figure[2], figure[3], config) for figure in figures])
+        per_frame = np.array([exposure_score(figure.tolist(), config) for figure in figures])
         counted = np.sort(per_frame)[int(config.exposure_trim * len(per_frame)) :]
         scores["exposure"] = float(counted.mean())
-        raw["luma_mean"], raw["clipped_black"], raw["clipped_white"], raw["luma_spread"] = (
+        raw["luma_mean"], raw["clipped_black"], raw["clipped_white"], raw["luma_spread"], raw["luma_darkest"] = (
             float(value) for value in np.median(figures, axis=0)
         )
 
@@ -193,7 +198,7 @@ def letterbox(brightest: Luma, dark: float) -> dict[str, float]:
 
     ``brightest``: the brightest code each place ever had, (height, width); ``dark``: codes up to here are black.
     """
-    by_row, by_column = np.percentile(brightest, 95, axis=1), np.percentile(brightest, 95, axis=0)
+    by_row, by_column = (np.sort(lines, axis=1)[:, round(0.95 * (lines.shape[1] - 1))] for lines in (brightest, brightest.T))
     bars = {}
     for name, profile in (("top", by_row), ("bottom", by_row[::-1]), ("left", by_column), ("right", by_column[::-1])):
         lit = np.flatnonzero(profile > dark)

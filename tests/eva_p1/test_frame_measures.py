@@ -25,7 +25,7 @@ def steps(sigma: float, contrast: float = 120.0, size: int = 256) -> np.ndarray:
 @pytest.mark.parametrize("sigma", [0.0, 0.5, 1.0, 2.0, 3.0, 4.0])
 @pytest.mark.parametrize("contrast", [40.0, 120.0])
 def test_edge_width_is_the_width_of_a_known_edge(sigma, contrast):
-    energy = spatial.edge_energy(steps(sigma, contrast), CONFIG, 0.0)
+    energy = spatial.edge_energy([steps(sigma, contrast)], CONFIG, 0.0)
     expected = np.hypot(sigma, CONFIG.blur_scales[0])
     # A cross-section wider than the 11 pixels looked at is cut, so that wide edges come out up to 15 % narrower.
     assert spatial.edge_width([energy], CONFIG.blur_scales) == pytest.approx(expected, rel=0.15)
@@ -34,20 +34,20 @@ def test_edge_width_is_the_width_of_a_known_edge(sigma, contrast):
 def test_edge_width_with_noise_taken_off():
     rng = np.random.default_rng(3)
     noisy = np.clip(steps(2.0) + rng.normal(0, 10, (256, 256)), 0, 255).astype(np.uint8)
-    energy = spatial.edge_energy(noisy, CONFIG, spatial.noise_sigma(noisy))
+    energy = spatial.edge_energy([noisy], CONFIG, spatial.noise_sigma([noisy]))
     assert spatial.edge_width([energy], CONFIG.blur_scales) == pytest.approx(np.hypot(2.0, 1.2), rel=0.1)
 
 
 def test_no_edge_no_width():
-    assert spatial.edge_energy(np.full((64, 64), 90, np.uint8), CONFIG, 0.0) is None
-    assert spatial.edge_energy(np.zeros((16, 64), np.uint8), CONFIG, 0.0) is None
+    assert spatial.edge_energy([np.full((64, 64), 90, np.uint8)], CONFIG, 0.0) is None
+    assert spatial.edge_energy([np.zeros((16, 64), np.uint8)], CONFIG, 0.0) is None
 
 
 @pytest.mark.parametrize("sigma", [0.0, 2.0, 5.0, 10.0, 20.0])
 def test_noise_sigma_is_the_noise(sigma):
     rng = np.random.default_rng(1)
     picture = np.clip(np.linspace(60, 190, 256)[None, :] + rng.normal(0, sigma, (256, 256)), 0, 255)
-    assert spatial.noise_sigma(np.rint(picture).astype(np.uint8)) == pytest.approx(sigma, rel=0.06, abs=0.35)
+    assert spatial.noise_sigma([np.rint(picture).astype(np.uint8)]) == pytest.approx(sigma, rel=0.06, abs=0.35)
 
 
 @pytest.mark.parametrize("period", [8.0, 6.4, 16.0, 10.0])
@@ -84,8 +84,14 @@ def test_thin_keeps_the_histogram():
 def test_busiest_tiles_are_taken():
     picture = np.full((1024, 1024), 80, np.uint8)
     picture[512:640, 256:384] = np.random.default_rng(6).integers(0, 255, (128, 128))
-    mosaic = spatial.busiest_tiles(picture)
-    assert mosaic.shape == (384, 384) and mosaic[:128, :128].std() > 50
+    tiles = spatial.busiest_tiles(picture, spatial.thin(picture, 320))
+    assert len(tiles) == spatial.TILES and tiles[0].shape == (128, 128) and tiles[0].std() > 50
+    assert np.shares_memory(tiles[0], picture) and max(tile.std() for tile in tiles[1:]) < 1
+
+
+def test_a_small_frame_is_its_own_tile():
+    picture = np.random.default_rng(7).integers(0, 255, (144, 176), dtype=np.uint8)
+    assert [tile.shape for tile in spatial.busiest_tiles(picture, picture)] == [(144, 176)]
 
 
 def test_reversals_answer_to_and_fro_only():
@@ -113,9 +119,9 @@ def test_find_cuts():
 def test_exposure_of_histogram_in_both_ranges():
     shares = np.zeros(256)
     shares[16] = shares[235] = 0.5
-    assert exposure_of_histogram(shares, full_range=False, margin=2) == pytest.approx((0.5, 0.5, 0.5, 1.0))
-    mean, low, high, spread = exposure_of_histogram(shares, full_range=True, margin=2)
-    assert mean == pytest.approx((16 + 235) / 510) and (low, high) == (0, 0) and spread == pytest.approx(219 / 255)
+    assert exposure_of_histogram(shares, full_range=False, margin=2) == pytest.approx((0.5, 0.5, 0.5, 1.0, 0.0))
+    mean, low, high, spread, darkest = exposure_of_histogram(shares, full_range=True, margin=2)
+    assert mean == pytest.approx((16 + 235) / 510) and (low, high) == (0, 0) and spread == pytest.approx(219 / 255) and darkest == pytest.approx(16 / 255)
 
 
 def test_curves():
