@@ -16,10 +16,10 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
 from eva_state.clip_index import ClipIndex, Search
@@ -37,15 +37,21 @@ DISAGREE_KEPT = 5.0  # seconds for which the comparison with all ratings is kept
 _PLAIN = {"newest": ("newest", None), "oldest": ("oldest", None), "best": ("score", True), "worst": ("score", False)}
 
 
+class Ranking(NamedTuple):
+    """Clips in order, and what an item says about its place."""
+
+    names: list[str]
+    about: Callable[[Row], dict[str, Any]]
+
+
 class ReviewOrder:
     """Pages of clips in any of :data:`ORDERS`. Thread-safe."""
 
     def __init__(self, index: ClipIndex, store: StateStore, state_dir: Path):
         self._index, self._store, self._path = index, store, state_dir / ORDER_FILE
         self._lock = threading.Lock()
-        self._stamp: tuple[int, int] | None = None
-        self._values: dict[str, float] = {}
-        self._compared: tuple[float, int, dict[str, dict[str, Any]]] | None = None
+        self._said: tuple[tuple[int, int], Ranking] | None = None
+        self._compared: tuple[float, int, Ranking] | None = None
         self._kinds: dict[str, frozenset[str]] = {}  # clip -> what the metrics found in it
 
     def page(
@@ -58,7 +64,8 @@ class ReviewOrder:
         """
         if finding is not None:
             self._learn_findings(wanted)
-        values, why, used = self._ranks(order)
+        ranking = self._ranking(order)
+        used = order if ranking is None or ranking.names else "newest"
         index = self._index
         with index._lock:
             index._drain()
@@ -74,56 +81,56 @@ class ReviewOrder:
                 keyed = ((crc32(f"{seed}\n{table.rows[n].name}".encode("utf-8", "replace")), n) for n in rows_of(mask))
                 numbers = [n for _, n in heapq.nsmallest(offset + limit, keyed)[offset:]]
             else:
-                numbers = self._ranked(values, mask, offset, limit)
+                assert ranking is not None
+                numbers = self._ranked(ranking.names, mask, offset, limit)
             banned = index._banned()
             rows = [(table.rows[n], bool(banned >> n & 1)) for n in numbers]
         items = [video_item(row, self._store, is_banned) for row, is_banned in rows]
-        for item in items:
-            if (value := values.get(item["name"])) is not None:
-                item["order_value"] = round(value, 6)
-            if (reason := why.get(item["name"])) is not None:
-                item["order_why"] = reason
+        if ranking is not None:
+            for item, (row, _) in zip(items, rows):
+                item.update(ranking.about(row))
         return items, total, used
 
-    def _ranked(self, values: Mapping[str, float], mask: int, offset: int, limit: int) -> list[int]:
-        """Highest value first; those without one after them, newest first. With the index locked."""
+    def _ranked(self, names: Sequence[str], mask: int, offset: int, limit: int) -> list[int]:
+        """Those of ``names`` in their order, then the rest of ``mask``, newest first. With the index locked."""
         table = self._index._table
         flags = flags_of(mask, len(table.rows))
-        found = [(-value, name, n) for name, value in values.items() if (n := table.numbers.get(name)) is not None and flags[n]]
-        found.sort()
-        numbers = [n for _, _, n in found[offset : offset + limit]]
-        if len(numbers) < limit:
-            rest = mask & ~mask_of([n for _, _, n in found])
-            numbers += table.in_order(rest, "newest", max(0, offset - len(found)), limit - len(numbers))
-        return numbers
+        found: list[int] = []
+        for name in names:
+            number = table.numbers.get(name)
+            if number is not None and flags[number]:
+                found.append(number)
+                if len(found) == offset + limit:
+                    return found[offset:]
+        rest = mask & ~mask_of(sorted(found))
+        numbers = found[offset:]
+        return numbers + table.in_order(rest, "newest", max(0, offset - len(found)), limit - len(numbers))
 
-    def _ranks(self, order: str) -> tuple[dict[str, float], dict[str, dict[str, Any]], str]:
+    def _ranking(self, order: str) -> Ranking | None:
         if order == "informative":
-            values = self._informative()
-            return values, {}, "informative" if values else "newest"
-        if order == "disagree":
-            why = self._disagreeing()
-            return {name: abs(said["score"] - said["rated"]) for name, said in why.items()}, why, "disagree" if why else "newest"
-        return {}, {}, order
+            return self._informative()
+        return self._disagreeing() if order == "disagree" else None
 
     # ------------------------------------------------------------ most informative
-    def _informative(self) -> dict[str, float]:
+    def _informative(self) -> Ranking:
         """What the agent last said; nothing where it never did."""
         try:
             status = self._path.stat()
         except FileNotFoundError:
-            return {}
+            return Ranking([], lambda _row: {})
         stamp = (status.st_mtime_ns, status.st_ino)
         with self._lock:
-            if stamp != self._stamp:
+            if self._said is None or stamp != self._said[0]:
                 found = (read_live(self._path) or {}).get("values")
                 pairs = found.items() if isinstance(found, dict) else ()
-                self._values = {str(name): float(value) for name, value in pairs if isinstance(value, (int, float))}
-                self._stamp = stamp
-            return self._values
+                values = {str(name): float(value) for name, value in pairs if isinstance(value, (int, float))}
+                names = sorted(values, key=lambda name: (-values[name], name))
+                about = lambda row: {"order_value": values[row.name]} if row.name in values else {}  # noqa: E731
+                self._said = (stamp, Ranking(names, about))
+            return self._said[1]
 
     # ------------------------------------------------------------ metrics disagree with me
-    def _disagreeing(self) -> dict[str, dict[str, Any]]:
+    def _disagreeing(self) -> Ranking:
         with self._lock:
             now, version = time.monotonic(), self._index.version
             if self._compared is not None and (self._compared[1] == version or now - self._compared[0] < DISAGREE_KEPT):
@@ -154,34 +161,45 @@ class ReviewOrder:
         return sorted({kind for kinds in list(self._kinds.values()) for kind in kinds})
 
 
-def disagreements(rows: list[Row]) -> dict[str, dict[str, Any]]:
-    """Unrated clips whose combo (or sampler and scheduler) a person rated: ``{name: {score, rated, ratings, of}}``, both in [0,1]."""
-    sums: dict[tuple[str, ...], list[float]] = {}
+def disagreements(rows: list[Row]) -> Ranking:
+    """Unrated clips whose combo (or sampler and scheduler) a person rated, those with the largest difference first."""
+    sums: dict[str, list[float]] = {}
     for row in rows:
         if row.rated and row.manual is not None and row.combo is not None:
-            for key in _groups(row.combo):
-                total = sums.setdefault(key, [0.0, 0])
-                total[0] += (row.manual - 1) / 9
-                total[1] += 1
-    found: dict[str, dict[str, Any]] = {}
+            total = sums.setdefault(row.combo, [0.0, 0])
+            total[0] += (row.manual - 1) / 9
+            total[1] += 1
+    pairs: dict[str, list[float]] = {}
+    for combo, (value, count) in sums.items():
+        total = pairs.setdefault(_pair(combo), [0.0, 0])
+        total[0] += value
+        total[1] += count
+    known: dict[str, dict[str, Any]] = {}  # by combo: what ratings of its like say
+
+    def expected(combo: str) -> dict[str, Any]:
+        if combo not in known:
+            own, pair = sums.get(combo), pairs.get(_pair(combo), [0.0, 0])
+            total, of = (own, "combo") if own else (pair, "pair")
+            enough = own is not None or pair[1] >= LEAST_PAIR
+            known[combo] = {"rated": round(total[0] / total[1], 4), "ratings": int(total[1]), "of": of} if enough else {}
+        return known[combo]
+
+    def about(row: Row) -> dict[str, Any]:
+        said = expected(row.combo) if row.combo is not None and row.score is not None else {}
+        if not said or row.score is None:
+            return {}
+        return {"order_value": round(abs(row.score - said["rated"]), 6), "order_why": {"score": row.score, **said}}
+
     if not sums:
-        return found
-    for row in rows:
-        if row.rated or row.file is None or row.score is None or row.combo is None:
-            continue
-        combo, pair = _groups(row.combo)
-        for key, least, of in ((combo, 1, "combo"), (pair, LEAST_PAIR, "pair")):
-            total = sums.get(key, [0.0, 0])
-            if total[1] >= least:
-                rated = round(total[0] / total[1], 4)
-                found[row.name] = {"score": row.score, "rated": rated, "ratings": int(total[1]), "of": of}
-                break
-    return found
+        return Ranking([], lambda _row: {})
+    open_rows = (row for row in rows if not row.rated and row.file is not None and row.score is not None and row.combo is not None)
+    ranked = [(-abs(row.score - said["rated"]), row.name) for row in open_rows if (said := expected(row.combo))]  # type: ignore[operator, arg-type]
+    ranked.sort()
+    return Ranking([name for _, name in ranked], about)
 
 
-def _groups(combo: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    parts = combo.split("|")
-    return (combo,), (parts[0], parts[1])
+def _pair(combo: str) -> str:
+    return "|".join(combo.split("|", 2)[:2])
 
 
 def queue_search(wanted: Search, *, rated: bool) -> Search:
