@@ -91,6 +91,11 @@ class Chooser:
         self._smaller.append((job, params))
         return f"{self._key_of(params)} is tried in its place"
 
+    def give_back(self, job: Job) -> None:
+        """A smaller try left its server's queue unpaid: it is the next one there again."""
+        if job.retry_of:
+            self._smaller.insert(0, (replace(job, prompt_id=job.retry_of), job.params))
+
     def _refusal(self, params: Params) -> str | None:
         """Why these params must not be tried now, by bans, servers, whitelist or policies, or None."""
         among = self._hooks.whitelist(self._key_of)

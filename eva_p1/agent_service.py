@@ -115,7 +115,9 @@ class LaneService(Controls):
 
     def withdraw(self, job: Job, reason: str) -> None:
         """A prompt left its server's queue before it started: nothing was paid, its place in the run is free again."""
-        self.ledger.failed(job, "withdrawn", reason, 0.0)
+        with self.ledger.lock:
+            self.ledger.failed(job, "withdrawn", reason, 0.0)
+            self._chooser.give_back(job)
         self.desk.give_back(job.request)
         if job.ticket:
             self.tickets.give_back()

@@ -57,7 +57,7 @@ class Withdrawals:
     def _give_waiting(self) -> None:
         self._relieve = False
         with self._lock:
-            last = [job for job in self._jobs if job.posted and not job.request][1:][-1:]
+            last = [job for job in self._jobs if job.posted and not job.request and not job.retry_of][1:][-1:]
         for job in last:
             self._withdraw(job, "an idle server makes another in its place")
 

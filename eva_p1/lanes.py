@@ -208,6 +208,7 @@ class Lane(Withdrawals, Recovery):
         try:
             if job.graph is None:
                 job.graph = self.owner.graph_for(job)
+            job.doubtful = True  # from now on it may be there, whatever becomes of the answer
             queued = self.client.queue(job.graph, prompt_id=job.prompt_id)
         except PromptRejected as error:
             self._drop(job)
@@ -215,7 +216,6 @@ class Lane(Withdrawals, Recovery):
             return
         except ComfyUnavailable:
             job.attempts -= 1
-            job.doubtful = True
             raise
         except ComfyError as error:
             self._drop(job)
@@ -302,8 +302,9 @@ class Lane(Withdrawals, Recovery):
     # ------------------------------------------------------------ inside
     def _drop(self, job: Job) -> None:
         with self._lock:
-            if job in self._jobs:
-                self._jobs.remove(job)
+            for jobs in (self._jobs, self._resumed):  # the second: it was set aside while its post was under way
+                if job in jobs:
+                    jobs.remove(job)
             self._show_queue()
         self._wake.set()
 

@@ -287,7 +287,8 @@ def test_several_servers_share_the_tries_without_overshooting(store: StateStore,
     for client in clients:
         client.job_time = 0.02
     stats = make_agent(store, clients, tmp_path).search_v4(10)
-    assert stats["iterations"] == 10 and sum(len(client.posts) for client in clients) == 10
+    taken_back = [item for item in store.failures() if item["kind"] == "withdrawn"]  # at the end, for a server that stood idle
+    assert stats["iterations"] == 10 and sum(len(client.posts) for client in clients) - len(taken_back) == 10
     assert all(client.posts for client in clients), "every server got work"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from eva_p1.agent_oom import smaller_params
 from eva_p1.search_space import SearchSpace
 from eva_state.keys import combo_key
 from eva_state.store import StateStore
-from tests.agent_fakes import FAST, SMALL_SPACE, FakeComfy, make_agent
+from tests.agent_fakes import FAST, SMALL_SPACE, FakeComfy, make_agent, until
 
 SPACE = {**SMALL_SPACE, "size": [[1280, 720], [640, 640], [832, 480]]}
 PARAMS = {"sampler": "euler", "scheduler": "simple", "fps": 24, "cfg_scale": 2, "steps": 8, "width": 1280, "height": 720}
@@ -108,3 +109,28 @@ def test_a_ban_meanwhile_calls_the_smaller_try_off(store: StateStore, comfy: Fak
     )
     agent.search_v4(2)
     assert [item["combo_key"] for item in store.failures()] == [combo_key({**PARAMS, "fps": 16})] * 2
+
+
+def test_a_smaller_try_taken_back_is_made_later(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    comfy.manual = True
+    agent = make_agent(store, [comfy], tmp_path, space=SPACE, policies=[only_large((1280, 832))])
+    thread = threading.Thread(target=agent.search_v4, args=(3,), daemon=True)
+    thread.start()
+    try:
+        until(lambda: len(comfy.pending()) == 1, "one runs, one waits")
+        comfy.finish()  # the first runs out of memory, the second starts, the smaller try waits behind it
+        until(lambda: len(comfy.posts) == 3 and comfy.pending(), "the smaller try waits")
+        agent.pause()
+        until(lambda: not comfy.pending(), "it is taken back")
+        agent.resume()
+        until(lambda: len(comfy.posts) == 4 and comfy.pending(), "it waits again")
+        comfy.finish()
+        comfy.finish()
+        thread.join(20)
+        assert not thread.is_alive()
+    finally:
+        agent.stop("end of test")
+        thread.join(20)
+    first, second = [item for item in store.failures() if item["kind"] == "oom"]
+    (entry,) = store.history()
+    assert entry["retry_of"] == first["prompt_id"] != second["prompt_id"] and entry["seed"] == first["seed"]
