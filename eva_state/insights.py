@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AGAIN_SECONDS = 2.0  # at most so often worked out anew
+REST = 10.0  # and so many times what it took: no more than a tenth of a processor, however many clips there are
 POINTS = 500  # of a line of progress
 LINES = 300  # of the parallel coordinates
 DOTS = 250  # of a metric against the ratings
@@ -44,7 +45,7 @@ class Insights:
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
         self._answer: dict[str, Any] | None = None
-        self._answered_at = -math.inf
+        self._again_at = -math.inf
         self._failed: str | None = None
 
     def current(self, wait: float = 0.2) -> tuple[dict[str, Any] | None, bool]:
@@ -56,7 +57,7 @@ class Insights:
             version = self._store.version
             fresh = self._answer is not None and self._answer["version"] == version
             running = self._thread is not None and self._thread.is_alive()
-            if not fresh and not running and self._clock() - self._answered_at >= AGAIN_SECONDS:
+            if not fresh and not running and self._clock() >= self._again_at:
                 self._done.clear()
                 self._failed = None
                 self._thread = threading.Thread(target=self._work, name="eva-insights", daemon=True)
@@ -71,7 +72,7 @@ class Insights:
             return self._answer, stale
 
     def _work(self) -> None:
-        answer, failed = None, None
+        answer, failed, began = None, None, self._clock()
         try:
             version = self._store.version
             answer = {"version": version, **work_out(self._store, self._facts)}
@@ -82,7 +83,8 @@ class Insights:
             if answer is not None:
                 self._answer = answer
             self._failed = failed
-            self._answered_at = self._clock()
+            now = self._clock()
+            self._again_at = now + max(AGAIN_SECONDS, REST * (now - began))
         self._done.set()
 
 

@@ -35,6 +35,7 @@ class SearchPage {
     for (const [id, view, symbol] of [['as-grid', 'grid', 'grid'], ['as-table', 'table', 'rows']]) {
       const element = byId(id);
       element.append(icon(symbol), h('span', { class: 'btn-label', text: t(`search.as_${view}`) }));
+      element.setAttribute('aria-label', t(`search.as_${view}`)); // the text is hidden on a phone
       element.addEventListener('click', () => this.#set({ view: view === 'grid' ? '' : view }));
     }
     this.#list = new VirtualList(byId('list'), (offset, limit) => this.#load(offset, limit), this.#tile, (error) => this.#failed(error));

@@ -33,7 +33,9 @@ def test_every_chart_is_drawn_explained_and_readable_as_a_table(make_site, page)
     page.select_option("[data-chart=metrics] select", "score")
     page.wait_for_selector("[data-chart=metrics] .xtitle:text-is('Score')")
     page.click("[data-chart=effects] >> text=Score >> nth=0")  # the outcome instead of the rating
-    page.wait_for_function("() => document.querySelector('[data-chart=effects] [data-value=score]').getAttribute('aria-pressed') === 'true'")
+    page.wait_for_function(
+        "() => document.querySelector('[data-chart=effects] [data-value=score]').getAttribute('aria-pressed') === 'true'"
+    )
     page.click("[data-chart=cost] a, [data-chart=progress] td a >> nth=0")
     page.wait_for_url("**/watch?name=*")
 

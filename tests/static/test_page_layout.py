@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = pytest.mark.e2e
 
-PAGES = ("/", "/search", "/search?view=table", "/qa?key=euler|*|*|*|*|*", "/watch?name=clip_001.mp4", "/compare", "/login")
+PAGES = ("/", "/search", "/search?view=table", "/qa?key=euler|*|*|*|*|*", "/watch?name=clip_001.mp4", "/compare", "/insights", "/login")
 
 # Relative luminance and contrast: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio
 CONTRAST = """
@@ -55,7 +55,8 @@ UNNAMED = """
 def settled(page: Any) -> None:
     """The head and the lists of a page are there, or the form of the login page."""
     page.wait_for_selector(".save, #login-form")
-    page.wait_for_selector("#clip-name a, .tile, .trow:not(.thead), .suspect, #history li, .vote:not([disabled]), #login-form")
+    first = "#clip-name a, .tile, .trow:not(.thead), .suspect, #history li, .vote:not([disabled]), .says:not(:empty), #login-form"
+    page.wait_for_selector(first)
 
 
 def test_every_page_fits_a_phone_and_can_be_read(make_site, make_context):
