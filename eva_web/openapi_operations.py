@@ -187,6 +187,7 @@ _PREVIEW = obj(
     }
 )
 _NOTHING_NEW: dict[str, Schema] = {"304": {"description": "Nothing happened."}}
+_NO_PICTURE: dict[str, Schema] = {"204": {"description": "There is no picture now."}, "304": {"description": "As the client has it."}}
 _PART: dict[str, Schema] = {"206": {"description": "The part asked for."}, "304": {"description": "As the client has it."}}
 _GO_ON: dict[str, Schema] = {"303": {"description": "Logged in, by a form."}}
 
@@ -202,7 +203,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("GET", "/api/stats"): Operation("Counts.", answer=ref("Stats")),
     ("GET", "/api/agent"): Operation("What the agent said last.", answer=STATUS),
-    ("GET", "/api/agent/preview"): Operation("The clip that is being made.", kind="image/jpeg", more=_NOTHING_NEW),
+    ("GET", "/api/agent/preview"): Operation("The clip that is being made.", kind="image/jpeg", more=_NO_PICTURE),
     ("GET", "/api/videos"): Operation(
         "Clips that nobody has rated.",
         (
@@ -254,14 +255,21 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/api/requests"): Operation("What was asked of the agent.", answer=obj({"agent_alive": BOOLEAN, "requests": array(OBJECT)})),
     ("POST", "/api/agent_control"): Operation(
         "Asks the agent to pause, resume, skip or stop.",
-        body=obj({"action": {"enum": ["pause", "resume", "skip", "stop_after"]}, "id": ID}, ("action",)),
+        body=obj({"action": {"enum": ["pause", "resume", "skip", "stop_after"]}, "prompt_id": maybe(STRING), "id": ID}, ("action",)),
         answer=DONE,
     ),
     ("POST", "/api/request"): Operation(
-        "Asks the agent for a clip.", body=obj({"kind": {"enum": ["again", "vary"]}, "name": NAME, "id": ID}, ("kind", "name")), answer=DONE
+        "Asks the agent for a clip.",
+        body=obj(
+            {"kind": {"enum": ["again", "vary", "try"]}, "name": maybe(STRING), "params": maybe(PARAMS), "prompt": maybe(STRING), "id": ID},
+            ("kind",),
+        ),
+        answer=DONE,
     ),
     ("POST", "/api/rate"): Operation(
-        "Rates a clip.", body=obj({"video_name": NAME, "rating": RATING, "id": ID}, ("video_name", "rating")), answer=DONE
+        "Rates a clip; ``repeat``: a second judgement, kept beside the first.",
+        body=obj({"video_name": NAME, "rating": RATING, "repeat": BOOLEAN, "id": ID}, ("video_name", "rating")),
+        answer=DONE,
     ),
     ("POST", "/api/ban_combo"): Operation(
         "Bans a combo or pattern.",
