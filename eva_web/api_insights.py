@@ -68,7 +68,7 @@ def plotly(request: Request) -> Response:
     except OSError as error:
         raise HttpError(404, f"{path.name} cannot be read: {error.strerror or error}") from None
     validators = Validators(f'"plotly-{status.st_size:x}-{status.st_mtime_ns:x}{"-gz" if packed else ""}"', status.st_mtime)
-    headers = {**validators.headers(), "Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
+    headers = {**validators.headers(), "Cache-Control": "private, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
     answered = precondition(request.headers, validators)
     if answered is not None:
         return Response(answered, headers=headers)

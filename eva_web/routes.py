@@ -39,7 +39,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/login", pages.login, OPEN),
     Route("POST", "/logout", pages.logout, OPEN),
     Route("GET", "/static/<rest>", pages.static, OPEN),
-    Route("GET", "/static/vendor/plotly.min.js", api_insights.plotly, OPEN),
+    Route("GET", "/static/vendor/plotly.min.js", api_insights.plotly),
     Route("GET", "/favicon.ico", pages.favicon, OPEN),
     # what there is
     Route("GET", "/api/config", api_read.config),
