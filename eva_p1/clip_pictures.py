@@ -38,20 +38,24 @@ class PictureTaker:
     folder: Path
     cells: dict[int, Picture] = field(default_factory=dict)
     thumbnail: Picture | None = None
-    _stride: int = 0
+    _stride: int = 1
+    _wanted: frozenset[int] = frozenset()
 
     def take(self, index: int, frame: av.VideoFrame, info: ClipInfo) -> None:
         """Looks at one frame; ``index`` counts from 0."""
-        if self._stride == 0:
-            self._stride = max(1, math.ceil(info.header_frames / CELLS))
-        if index % self._stride == 0:
+        promised = info.header_frames
+        if index == 0:
+            self._stride = max(1, promised // CELLS)
+            self._wanted = frozenset(int(number) for number in np.linspace(0, max(0, promised - 1), CELLS).round())
+        # The promised frames are picked exactly; where the header promised too little, or nothing, every n-th goes on.
+        if index in self._wanted or (index >= promised and index % self._stride == 0):
             self.cells[index] = shrunk(frame, CELL_LONG)
             if len(self.cells) > 2 * CELLS:
                 self._stride *= 2
-                self.cells = {number: cell for number, cell in self.cells.items() if number % self._stride == 0}
+                self.cells = dict(list(self.cells.items())[::2])
         # Without a promised length, frames 0, 1, 2, 4, 8 ... each replace the one before: the last lies past the middle.
-        promised = round(THUMB_AT * (info.header_frames - 1))
-        if index == 0 or (index == promised if info.header_frames > 1 else index & (index - 1) == 0):
+        chosen = index == round(THUMB_AT * (promised - 1)) if promised > 1 else index & (index - 1) == 0
+        if index == 0 or chosen:
             self.thumbnail = shrunk(frame, THUMB_LONG)
 
     def write(self, clip: Path, info: ClipInfo) -> dict[str, Any]:
