@@ -20,9 +20,9 @@ from msgspec import UNSET
 
 from eva_state import clip_source
 from eva_state.clip_items import name_of_entry, search_item, video_item
-from eva_state.clip_rows import Judgement, Row, combo_of, day_of, facets_of, judgement_of, number_or_none, rows_of
+from eva_state.clip_rows import Judgement, Row, combo_of, day_of, facets_of, judgement_of, number_or_none
 from eva_state.clip_source import Shown
-from eva_state.clip_table import SORTS, RowTable, Search
+from eva_state.clip_table import SORTS, RowTable, Search, choices_of
 from eva_state.clip_text import in_names, in_texts
 from eva_state.heads import ByParams, Params
 from eva_state.video_folder import ClipFile, VideoFolder
@@ -364,26 +364,14 @@ class ClipIndex:
         """What a ban of ``pattern`` touches: clips ``queued`` and ``rated``, ``rated_mean`` (1..10 or None)."""
         with self._lock:
             self._drain()
-            sets = self._table.sets
-            mask = self._table.rows_of_pattern(pattern) & sets["present"].as_int()
-            rated = mask & sets["rated"].as_int()
-            marks = [value for number in rows_of(rated) if (value := self._table.rows[number].manual) is not None]
-            return {
-                "queued": (mask & ~rated & sets["exists"].as_int()).bit_count(),
-                "rated": rated.bit_count(),
-                "rated_mean": round(sum(marks) / len(marks), 3) if marks else None,
-            }
+            return self._table.affected(pattern)
 
     def options(self) -> dict[str, list[Any]]:
         """Distinct values that occur, for filter lists: ``samplers schedulers fps cfg steps sizes defects tags``; sizes are ``[w, h]``."""
         with self._lock:
             self._drain()
             seen = self._table.facet_values()
-        names = ("sampler", "scheduler", "fps", "cfg", "steps", "defect", "tag")
-        kinds = {name if name in ("fps", "cfg", "steps") else f"{name}s": name for name in names}
-        out: dict[str, list[Any]] = {name: sorted(seen.get(kind, ())) for name, kind in kinds.items()}
-        out["sizes"] = [list(size) for size in sorted(seen.get("size", ()))]
-        return out
+        return choices_of(seen)
 
     def counts(self) -> dict[str, Any]:
         """Counts of clips: ``total existing rated unrated banned reference avg_rating best_score best_clip rated_today``."""

@@ -281,6 +281,17 @@ class RowTable:
         return seen
 
     # ------------------------------------------------------------ bans
+    def affected(self, pattern: str) -> dict[str, Any]:
+        """What a ban of ``pattern`` touches: clips ``queued`` and ``rated``, ``rated_mean`` (1..10 or None)."""
+        mask = self.rows_of_pattern(pattern) & self.sets["present"].as_int()
+        rated = mask & self.sets["rated"].as_int()
+        marks = [value for number in rows_of(rated) if (value := self.rows[number].manual) is not None]
+        return {
+            "queued": (mask & ~rated & self.sets["exists"].as_int()).bit_count(),
+            "rated": rated.bit_count(),
+            "rated_mean": round(sum(marks) / len(marks), 3) if marks else None,
+        }
+
     def bans_changed(self) -> None:
         self._banned = None
 
@@ -304,6 +315,14 @@ class RowTable:
         for facet in facets_of_pattern(pattern):
             mask &= _as_int(self._facets.get(facet))
         return mask
+
+
+def choices_of(seen: Mapping[str, set[Any]]) -> dict[str, list[Any]]:
+    """The values that occur, sorted, under the names of filter lists; sizes as ``[w, h]``."""
+    names = ("sampler", "scheduler", "fps", "cfg", "steps", "defect", "tag")
+    out: dict[str, list[Any]] = {name if name in ("fps", "cfg", "steps") else f"{name}s": sorted(seen.get(name, ())) for name in names}
+    out["sizes"] = [list(size) for size in sorted(seen.get("size", ()))]
+    return out
 
 
 def words_of(wanted: Search) -> list[str]:
