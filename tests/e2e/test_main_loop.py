@@ -116,7 +116,7 @@ def test_a_rating_given_while_the_agent_runs_reaches_it(world: World, space: lis
     body = json.dumps({"combo_key": "euler|*|*|*|*|*", "reason": "test"}).encode()
     request = urllib.request.Request(f"{url}/api/ban_combo", body, {"Content-Type": "application/json"})
     assert json.loads(urllib.request.urlopen(request, timeout=20).read())["status"] == "success"
-    before = len(world.history())
+    before = get_json(f"{url}/api/stats")["total_generated"]  # not from the view, which may be two seconds behind
     wait_until("six more clips", lambda: len(world.history()) >= before + 6)
     assert agent.stop(signal.SIGINT if sys.platform != "win32" else signal.SIGTERM) == 130
     # What ran when the ban came may still end; nothing chosen after it may be of the banned sampler.
