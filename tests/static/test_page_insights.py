@@ -82,3 +82,23 @@ def test_an_empty_state_and_a_server_that_fails_are_told(make_site, page, make_c
     page.unroute("**/api/insights")
     page.click("#fresh button")
     page.wait_for_selector("#fresh >> text=From 0 clips")
+
+
+def test_charts_are_drawn_behind_a_token_too(make_site, page):
+    pytest.importorskip("plotly", reason="plotly draws the charts")
+    site = make_site(clips=3, token="plain")
+    page.goto(site.url + "/insights?token=plain")
+    drawn(page, "progress")
+    assert "token" not in page.url
+
+
+def test_a_hidden_repeat_shows_the_raters_consistency(make_site, page):
+    site = make_site(clips=3, rated={0: 6})
+    site.stop()
+    from eva_state.store import StateStore
+
+    with StateStore(site.state_dir, role="server", video_dir=site.video_dir) as store:
+        store.repeat("clip_000.mp4", {"overall_quality": 7})
+    site.start()
+    page.goto(site.url + "/insights")
+    page.wait_for_selector("[data-chart=repeats] .says >> text=1 clip rated twice: 100 % within one mark")
