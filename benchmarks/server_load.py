@@ -4,7 +4,8 @@
 
 Each client sends 20 requests a second on one connection: 30 % search (words, filters, sorts), 20 % videos, 25 % details,
 15 % stats, 10 % rate. Another process is the agent: two clips a second and its live status. A time counts from when the
-request was due, so that an answer that holds up the next one is not forgotten. Yardsticks: p99 of reads 25 ms, p99 of
+request was due, so that an answer that holds up the next one is not forgotten. Beside them, as a control, one client asks
+a process that does nothing but answer: what even that takes is the machine's doing. Yardsticks: p99 of reads 25 ms, p99 of
 rate 40 ms, no errors, start 3 s, 500 MB.
 """
 
@@ -15,6 +16,7 @@ import json
 import multiprocessing
 import os
 import random
+import socket
 import sys
 import tempfile
 import threading
@@ -24,7 +26,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import state_fixture
 from http_clients import Client, machine, memory_mb, percentile, row, running_server
@@ -103,9 +106,22 @@ def request(kind: str, rng: random.Random, clips: int) -> tuple[str, str, bytes]
     return "GET", f"/api/search?limit=50&{rng.choice(choices)}&sort={rng.choice(SORTS)}", b""
 
 
-def load(port: int, seconds: float, clients: int, a_second: float, clips: int, results: Any) -> None:
+def bare(port: Any) -> None:
+    """The control: answers whatever comes on one connection, without a look at it."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        port.put(listening.getsockname()[1])
+        connection, _ = listening.accept()
+        with connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while connection.recv(65536):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+def load(port: int, control: int, seconds: float, clients: int, a_second: float, clips: int, results: Any) -> None:
     """The clients' process. Puts ``{kind: [seconds]}``, errors by what they were, and requests a second."""
-    times: dict[str, list[float]] = {kind: [] for kind, _ in MIX}
+    times: dict[str, list[float]] = {kind: [] for kind in [*(kind for kind, _ in MIX), "control"]}
     slowest: list[tuple[float, str]] = []
     errors: Counter[str] = Counter()
     lock = threading.Lock()
@@ -113,12 +129,12 @@ def load(port: int, seconds: float, clients: int, a_second: float, clips: int, r
 
     def run(number: int) -> None:
         rng = random.Random(1000 + number)
-        client = Client(port)
-        kinds, weights = zip(*MIX)
+        client = Client(port if number < clients else control)
+        kinds, weights = zip(*MIX) if number < clients else (("control",), (1,))
         due, free = start + number / clients / a_second, 0.0
         while due < start + seconds:
             kind = rng.choices(kinds, weights)[0]
-            method, target, body = request(kind, rng, clips)
+            method, target, body = request(kind, rng, clips) if kind != "control" else ("GET", "/", b"")
             late = time.perf_counter()
             if late < due:
                 time.sleep(due - late)
@@ -138,7 +154,7 @@ def load(port: int, seconds: float, clients: int, a_second: float, clips: int, r
             due += 1 / a_second
         client.close()
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(clients)]
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(clients + 1)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -163,14 +179,18 @@ def main() -> int:
             writer = context.Process(target=agent, args=(folder, stop, flags.agent_rate))
             writer.start()
             time.sleep(6)  # the agent has read the state
-            clients = context.Process(target=load, args=(port, flags.seconds, flags.clients, flags.rate, flags.clips, results))
+            answering = context.Process(target=bare, args=(results,))
+            answering.start()
+            control = results.get(timeout=60)
+            clients = context.Process(target=load, args=(port, control, flags.seconds, flags.clients, flags.rate, flags.clips, results))
             clients.start()
             times, errors, slowest = results.get(timeout=flags.seconds + 120)
             clients.join()
+            answering.join(10)
             after = memory_mb(pid)
             stop.set()
             writer.join(60)
-    reads = [value for kind, values in times.items() if kind != "rate" for value in values]
+    reads = [value for kind, values in times.items() if kind not in ("rate", "control") for value in values]
     print(f"{flags.clips:,} clips, {flags.clients} clients at {flags.rate:g}/s for {flags.seconds:g} s; {machine()}")
     print(f"{'':12}{'requests':>9}{'p50 ms':>9}{'p90 ms':>9}{'p99 ms':>9}{'worst ms':>10}")
     for kind, values in times.items():
