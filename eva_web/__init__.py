@@ -17,6 +17,10 @@ module                job
 ``arms``              how many combos of a search space a set of bans leaves
 ``media`` ``ranges``  /video with Range and validators
 ``pages``             the pages and /static
+``metrics``           what Prometheus reads: requests, state, process
+``openapi``           the description of every route for programs (``openapi_operations``: its rows)
+``access_log``        a line a request in the combined format
+``port_holder``       who holds a port that cannot be had
 ``pictures``          thumbs and filmstrips: cache, and a helper process that decodes
 ====================  ==========================================================================
 """
