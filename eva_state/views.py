@@ -147,9 +147,20 @@ class Publisher:
             return False
         self._rebuild = True
         self._stamps, self._applied = {}, {}
+        self._clear_away()
         self._acquired = time.monotonic()
         self._current_form = read_note(self._note_path).form == documents.FORM
         return True
+
+    def _clear_away(self) -> None:
+        """Unfinished files of processes that died: only who holds the lock makes such files."""
+        left = [path for view in documents.VIEWS for path in self._dir.glob(f".{view}.*.tmp")]
+        left += self._note_path.parent.glob(f".{self._note_path.name}.*.tmp")
+        for path in left:
+            try:
+                self._files.unlink(path)
+            except OSError as error:
+                log.warning("%s, left by a process that died, cannot be removed: %s", path, error)
 
     # ------------------------------------------------------------ publishing
     def flush(self) -> bool:
@@ -191,16 +202,16 @@ class Publisher:
                 ready.append(self._write(view, applied))
                 fds[view] = ready[-1][2]
             self._note({view: stamp for view, _, _, stamp, _ in ready}, applied)
-            for view, temporary, fd, stamp, done in ready:
+            for view, temporary, _, stamp, done in ready:
                 if not self._unchanged(view):
                     continue  # somebody wrote it since: theirs is taken in first, ours follows at the next round
-                if _KEEP_OPEN:
-                    self._forget(view)
-                    self._fds[view] = os.dup(fd)
-                else:
+                if not _KEEP_OPEN:
                     os.close(fds.pop(view))
                 self._files.replace(temporary, self._dir / view)
                 self._stamps[view], self._applied[view] = stamp, applied
+                if _KEEP_OPEN:
+                    self._forget(view)
+                    self._fds[view] = fds.pop(view)
                 self._views.due.discard(view)
                 done()
             self._files.fsync_dir(self._dir)

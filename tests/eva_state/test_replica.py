@@ -7,20 +7,24 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from eva_state import documents, records
+from eva_state import documents, hand_edits, records
 from eva_state.documents import VIEWS
 from eva_state.loading import Loader
 from eva_state.model import Model
 from eva_state.records import Record
 from eva_state.store import StateStore
+from eva_state.views import note_of, read_note, stamp_of
+from tests.eva_state.account import Account, ban, ban_clip, compare, fail, finish, rate, submit, told, undo
 from tests.eva_state.conftest import KEY, make_entry
-from tests.eva_state.test_views import assert_views_say_what_the_journal_says
+from tests.eva_state.test_adoption import forsake
+from tests.eva_state.test_views import assert_views_say_what_the_journal_says, comparable
 
 NAMES = st.sampled_from(["a.mp4", "b.mp4", "в.mp4"])
+PROMPTS = st.sampled_from([f"p{number}" for number in range(20)])
 KEYS = st.sampled_from([KEY, "euler|*|*|*|*|*"])
 QUALITY = st.integers(1, 10)
 MARK = QUALITY | st.sampled_from([None, 0.25, 10**30, "good", [1], True])
@@ -40,6 +44,10 @@ def entries(name):
     return whole | st.sampled_from([{"video": name, **item} for item in odd])
 
 
+KINDS = ["rating", "ban", "ban_clip", "unban", "undo", "generated", "import", "failed", "submitted", "space"]
+KINDS += ["rating", "undo", "rating", "undo", "generated"]  # these meet each other the most
+
+
 @st.composite
 def journals(draw):
     """Records of two writers with the clocks a real run could give them."""
@@ -54,7 +62,7 @@ def journals(draw):
         clocks[writer] += 1
         seqs[writer] += 1
         name = draw(NAMES)
-        kind = draw(st.sampled_from(["rating", "ban", "ban_clip", "unban", "undo", "generated", "import", "failed", "submitted", "space"]))
+        kind = draw(st.sampled_from(KINDS))
         data = {
             "rating": {"name": name, "rating": draw(st.none() | st.builds(lambda q: {"overall_quality": q}, MARK)), "rated_at": "x"},
             "ban": {"key": draw(KEYS), "reason": "", "by": ""},
@@ -71,6 +79,14 @@ def journals(draw):
         ids.append(id)
         out.append((seqs[writer], id, clocks[writer], 1000.0 + number, writer, kind.removesuffix("_clip"), records.dump(data)))
     return out
+
+
+def across(kind, data):
+    """The agent's record and the server's undo of it."""
+    return [(1, "e0", 1, 1.0, "agent", kind, records.dump(data)), (1, "e1", 2, 2.0, "server", "undo", records.dump({"target": "e0"}))]
+
+
+RATED = {"name": "a.mp4", "rating": {"overall_quality": 3}, "rated_at": "x"}
 
 
 def replica(found):
@@ -109,6 +125,10 @@ def test_the_order_of_reading_two_journals_does_not_matter(found, rng):
 
 @given(journals(), st.none() | st.fixed_dictionaries({"agent": st.integers(0, 9), "server": st.integers(0, 9)}), st.booleans())
 @settings(max_examples=300, deadline=None)
+@example(across("rating", RATED), None, False)
+@example(across("ban", RATED | {"key": KEY}), None, False)
+@example(across("compare", {"left": "a.mp4", "right": "b.mp4", "winner": "left"}), None, False)
+@example(across("rating", RATED), {"agent": 1, "server": 0}, True)
 def test_replaying_lines_gives_what_applying_records_gives(found, base, agent_first):
     loader = Loader(base)
     for writer in ("agent", "server") if agent_first else ("server", "agent"):
@@ -136,90 +156,122 @@ def test_replaying_lines_gives_what_applying_records_gives(found, base, agent_fi
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Any sequence of actions, restarts and hand edits: the views say what a fresh reading of the journals says."""
+    """Any sequence of actions, restarts, crashes and hand edits: replaying the journal gives what the views hold and the records since."""
 
     def __init__(self):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        self.ids: list[str] = []
-        self.quality: dict[str, int] = {}  # an independent account of the current ratings
-        self.undo_of: dict[str, tuple[str, int | None]] = {}
+        self.count = 0
+        self.account = Account()  # independent of the store
         self.open()
 
     def open(self):
-        self.store = StateStore(self.folder, "agent", publish_interval=3600, poll_interval=3600).start()
+        self.store = StateStore(self.folder, "agent", poll_interval=3600).start()
+        self.store._publisher._stop.set()  # published where a rule says so
+        self.store._publisher._thread.join()
+
+    def id(self):
+        self.count += 1
+        return f"e{self.count}"
+
+    def do(self, step):
+        step[0](self.store)
+        step[1](self.account)
 
     @rule(name=NAMES, quality=QUALITY)
     def rate(self, name, quality):
-        done = self.store.rate(name, {"overall_quality": quality})
-        self.undo_of[done.event_id] = (name, self.quality.get(name))
-        self.last = done.event_id
-        self.quality[name] = quality
-        self.ids.append(done.event_id)
+        self.do(rate(self.id(), name, quality))
 
     @rule(key=KEYS, lift=st.booleans())
     def ban(self, key, lift):
-        self.ids.append((self.store.unban if lift else self.store.ban)(key).event_id)
+        self.do(ban(self.id(), key, not lift))
 
     @rule(name=NAMES)
     def ban_clip(self, name):
-        done = self.store.ban_clip(name, KEY)
-        self.undo_of[done.event_id] = (name, self.quality.get(name))
-        self.last = done.event_id
-        self.quality[name] = 2
-        self.ids.append(done.event_id)
+        self.do(ban_clip(self.id(), name, KEY))
 
-    @rule(winner=st.sampled_from(["left", "tie"]))
-    def compare(self, winner):
-        self.ids.append(self.store.compare("a.mp4", "b.mp4", winner).event_id)
-
-    @rule(name=NAMES, score=QUALITY)
-    def generate(self, name, score):
-        self.store.generated(None, make_entry(name, score / 10), score / 10)
-
-    @precondition(lambda self: getattr(self, "last", None))
     @rule()
-    def undo_last_rating(self):
-        self.store.undo(self.last)
-        name, before = self.undo_of[self.last]
-        if before is None:
-            self.quality.pop(name, None)
+    def compare(self):
+        self.do(compare(self.id()))
+
+    @rule(number=st.integers(1, 12))
+    def undo(self, number):
+        target = f"e{max(1, self.count + 1 - number)}"
+        if target in self.store._model.events:
+            self.do(undo(target))
+
+    @rule(name=NAMES, score=QUALITY, prompt=PROMPTS)
+    def generate(self, name, score, prompt):
+        if f"generated:{prompt}" not in self.store._model.events:
+            self.do(finish(prompt, name, score / 10))
+
+    @rule(prompt=PROMPTS)
+    def fail(self, prompt):
+        if f"failed:{prompt}" not in self.store._model.events:
+            self.do(fail(prompt))
+
+    @rule(prompt=PROMPTS)
+    def submit(self, prompt):
+        if self.store._model.known(f"submitted:{prompt}") is None:
+            self.do(submit(prompt))
+
+    @rule()
+    def flush(self):
+        assert self.store.flush()
+        assert_views_say_what_the_journal_says(self.store)
+
+    @rule(crash=st.booleans())
+    def restart(self, crash):
+        if crash:
+            forsake(self.store)
         else:
-            self.quality[name] = before
-        self.last = None
-
-    @rule()
-    def restart(self):
-        self.store.close()
+            self.store.close()
         self.open()
 
-    @rule(name=NAMES, quality=st.none() | QUALITY)
-    def edit_by_hand(self, name, quality):
+    @rule(name=NAMES, quality=st.none() | QUALITY, crash=st.booleans())
+    def edit_ratings_by_hand(self, name, quality, crash):
         self.store.flush()
         path = self.folder / "manual_ratings.json"
         found = json.loads(path.read_text(encoding="utf-8"))
         if quality is None:
             found.pop(name, None)
-            self.quality.pop(name, None)
         else:
             found[name] = {"rating": {"overall_quality": quality}}
-            self.quality[name] = quality
-        self.last = None
         path.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        if crash:
+            self.restart(True)  # the edit is found at the start
         self.store.flush()
+        held = self.account.facts()["ratings"].get(name)
+        if quality is not None or held is not None:
+            self.account.ratings.setdefault(name, []).append((self.id(), quality))
+
+    @rule(key=KEYS)
+    def edit_bans_by_hand(self, key):
+        self.store.flush()
+        path = self.folder / "bandit_state.json"
+        found = json.loads(path.read_text(encoding="utf-8"))
+        banned = key in found["banned_combos"]
+        found["banned_combos"] = [item for item in found["banned_combos"] if item != key] + ([] if banned else [key])
+        path.write_text(json.dumps(found), encoding="utf-8")
+        self.store.flush()
+        self.account.bans.setdefault(key, []).append((self.id(), not banned))
 
     @invariant()
-    def the_views_and_a_fresh_replay_agree(self):
-        assert {name: item["rating"]["overall_quality"] for name, item in self.store.ratings().items()} == self.quality
-        assert self.store.flush()
-        assert_views_say_what_the_journal_says(self.store)
+    def replaying_gives_the_views_and_the_tail(self):
+        store = self.store
+        assert told(store) == self.account.facts()
         with StateStore(self.folder, "reader", poll_interval=3600) as reader:
-            assert facts(reader._model) == facts(self.store._model)
+            assert facts(reader._model) == facts(store._model)
+        for view, versions in read_note(note_of(self.folder)).views.items():
+            path = self.folder / view
+            version = next(item for item in versions if tuple(item["stamp"]) == stamp_of(path.stat()))
+            content, then = json.loads(path.read_bytes()), hand_edits._model_at(store, version["applied"])
+            assert comparable(view, content) == comparable(view, documents.document(then, view))
 
     def teardown(self):
         self.store.close()
         shutil.rmtree(self.folder)
 
 
-StoreMachine.TestCase.settings = settings(max_examples=15, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck))
+StoreMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
 test_any_history = StoreMachine.TestCase
