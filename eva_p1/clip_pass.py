@@ -6,6 +6,7 @@ looked at in a bounded number of frames spread over the clip.
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Callable
@@ -90,8 +91,14 @@ def read_clip(
     info = gathered.info
     exposed: Spread[Exposed] = Spread(config.exposure_frames, 0)
     sampled: Spread[Sampled] = Spread(config.sampled_frames, 0)
+    looked = -2
     for index, frame in enumerate(read_frames(clip, info, config.time_limit_s, clock)):
         luma = luma_of(frame)
+        if looked == index - 1:
+            # PyAV's side data and its frame refer to each other: until they are collected each keeps a whole picture in
+            # memory. They are of the youngest generation here, whose collection takes microseconds; what it spares, as this
+            # frame, grows older, so that the next one's side data must not be asked for.
+            gc.collect(0)
         if index >= config.max_frames:
             raise ClipError(f"{clip}: more than {config.max_frames} frames; this measures short generated clips")
         if index == 0:
@@ -104,7 +111,10 @@ def read_clip(
         cells, gathered.cell_pixels = spatial.block_means(sparse, config.grid_cells)
         gathered.cells.append(cells)
         if exposed.wants(index):
-            exposed.keep(index, Exposed(spatial.histogram(sparse), quantiser_step_of(frame)))
+            step = None
+            if index - looked >= 2:
+                step, looked = quantiser_step_of(frame), index
+            exposed.keep(index, Exposed(spatial.histogram(sparse), step))
             gathered.brightest = np.maximum(gathered.brightest, sparse) if gathered.brightest.size else sparse
         if sampled.wants(index):
             sampled.keep(index, measure_frame(luma, sparse, frame, config))
