@@ -31,6 +31,7 @@ class StateSync:
         self._changes: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._banned: dict[str, str] = {}
         self._human: set[str] = set()
+        self._compared: set[str] = set()  # ids of the comparisons the bandit knows
 
     @property
     def banned(self) -> Mapping[str, str]:
@@ -56,6 +57,7 @@ class StateSync:
         """
         with self._bandit.bulk():
             count = self._learn_history()
+            self._sync_comparisons()
         wanted = {key: str(ban.get("reason") or "") for key, ban in self._store.bans().items()}
         for key in set(self._bandit.bans) - set(wanted):
             self._bandit.unban(key)
@@ -93,6 +95,8 @@ class StateSync:
         anew = any(change.kind == "reload" for change in changes)
         names = dict.fromkeys([*self._human, *self._store.ratings()] if anew else [change.name for change in changes if change.name])
         autobans = [ban for name in names for ban in self._sync_rating(name)]
+        if anew or any(change.kind in ("compare", "undo") for change in changes):
+            self._sync_comparisons()
         rebanned = self._sync_bans() if anew or any(change.key or change.kind == "undo" for change in changes) else []
         return changes, rebanned, autobans
 
@@ -119,6 +123,22 @@ class StateSync:
         if source == "human":
             self._human.add(name)
         return list(bans or ())
+
+    def _sync_comparisons(self) -> None:
+        wanted = {item["event_id"]: item for item in self._store.compares()}
+        for gone in self._compared - set(wanted):
+            self._bandit.forget_comparison(gone)
+            log.info("the comparison %s was taken back", gone)
+        self._compared &= set(wanted)
+        for event_id, item in wanted.items():
+            if event_id in self._compared:
+                continue
+            try:
+                self._bandit.compare(item["left"], item["right"], item["winner"], id=event_id)
+            except ValueError as error:  # of clips this state did not make: there are no params to learn about
+                log.info("a comparison teaches nothing: %s", error)
+                continue
+            self._compared.add(event_id)
 
     def _sync_bans(self) -> list[str]:
         wanted = {key: str(ban.get("reason") or "") for key, ban in self._store.bans().items()}
