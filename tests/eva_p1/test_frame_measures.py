@@ -121,7 +121,12 @@ def test_exposure_of_histogram_in_both_ranges():
     shares[16] = shares[235] = 0.5
     assert exposure_of_histogram(shares, full_range=False, margin=2) == pytest.approx((0.5, 0.5, 0.5, 1.0, 0.0))
     mean, low, high, spread, darkest = exposure_of_histogram(shares, full_range=True, margin=2)
-    assert mean == pytest.approx((16 + 235) / 510) and (low, high) == (0, 0) and spread == pytest.approx(219 / 255) and darkest == pytest.approx(16 / 255)
+    assert (
+        mean == pytest.approx((16 + 235) / 510)
+        and (low, high) == (0, 0)
+        and spread == pytest.approx(219 / 255)
+        and darkest == pytest.approx(16 / 255)
+    )
 
 
 def test_curves():
