@@ -23,6 +23,7 @@ FEW = 256  # members up to which a list of 4-byte numbers, searched through, bea
 # (which ends once the page is full), and spelling out which rows are wanted before the walk.
 SORT_STEP, WALK_STEP, FLAGS_COST = 60.0, 1.0, 12_000.0
 _BIT_VALUES = bytes.maketrans(b"01", b"\0\1")
+_BIT_DIGITS = bytes.maketrans(b"\0\1", b"01")
 
 
 class Bits:
@@ -72,6 +73,17 @@ class Bits:
             made._few = array("I", rows)
         else:
             made._few, made._bytes = None, bytearray(mask_of(rows).to_bytes((max(rows) >> 3) + 1, "little"))
+        return made
+
+    @classmethod
+    def where(cls, flags: list[bool]) -> Bits:
+        """The set of rows whose flag is true; quicker than :meth:`of` where they are many."""
+        count = sum(flags)
+        if count <= FEW:
+            return cls.of([row for row, flag in enumerate(flags) if flag])
+        made = cls()
+        mask = int(bytes(flags)[::-1].translate(_BIT_DIGITS), 2)
+        made._few, made._bytes = None, bytearray(mask.to_bytes((len(flags) >> 3) + 1, "little"))
         return made
 
     def __contains__(self, row: int) -> bool:

@@ -142,27 +142,15 @@ class RowTable:
         by_facets: dict[tuple[Any, ...], list[int]] = {}
         combos: dict[str, list[int]] = {}
         buckets: dict[tuple[str, int], list[int]] = {}
-        flags: dict[str, list[int]] = {name: [] for name in FLAGS}
-        present, exists, rated, marked, reference, combo = (flags[name].append for name in FLAGS)
         for number, row in enumerate(rows):
             if row.facets:
                 by_facets.setdefault(row.facets, []).append(number)
             if row.combo is not None:
                 combos.setdefault(row.combo, []).append(number)
-                combo(number)
             for bucket in _buckets_of(row):
                 buckets.setdefault(bucket, []).append(number)
-            if row.present:
-                present(number)
-            if row.file is not None:
-                exists(number)
             if row.rated:
-                rated(number)
                 self._count_rating(row, +1)
-                if row.marked:
-                    marked(number)
-                if row.reference:
-                    reference(number)
         facets: dict[tuple[str, Any], list[int]] = {}
         for shared, numbers in by_facets.items():
             for facet in shared:
@@ -170,8 +158,15 @@ class RowTable:
         self._combos = {key: Bits.of(numbers) for key, numbers in combos.items()}
         self._buckets = {key: Bits.of(numbers) for key, numbers in buckets.items()}
         self._facets = {key: Bits.of(numbers) for key, numbers in facets.items()}
-        for flag, numbers in flags.items():
-            self.sets[flag] = Bits.of(numbers)
+        flags = {
+            "present": [row.present for row in rows],
+            "exists": [row.file is not None for row in rows],
+            "rated": [row.rated for row in rows],
+            "marked": [row.marked for row in rows],
+            "reference": [row.reference for row in rows],
+            "combo": [row.combo is not None for row in rows],
+        }
+        self.sets = {name: Bits.where(flags[name]) for name in FLAGS}
         self._text_log = list(range(len(rows)))
 
     def _count_rating(self, row: Row, step: int) -> None:

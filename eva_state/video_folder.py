@@ -154,6 +154,7 @@ class VideoFolder:
         files: dict[str, ClipFile] = {}
         folders: list[str] = []
         directory.listed = now
+        ordinary = prefix.isascii() and os.name != "nt"
         with os.scandir(self.root / relative) as entries:
             for entry in entries:
                 name = entry.name
@@ -169,7 +170,10 @@ class VideoFolder:
                         continue
                     if not is_clip_name(name):
                         continue
-                    if not self._usable(prefix + name, entry.is_symlink()):
+                    link = entry.is_symlink()
+                    # An ordinary name, as nearly all are, needs none of check_name's looks at it.
+                    plain = ordinary and name.isascii() and len(prefix) + len(name) <= MAX_NAME
+                    if (link or not plain) and not self._usable(prefix + name, link):
                         continue
                     status = entry.stat()
                 except OSError as error:
