@@ -102,20 +102,18 @@ def quantiser_step_of(frame: av.VideoFrame) -> float | None:
     H.264 (ITU-T H.264, 8.5.9): 2 ** ((QP - 4) / 6). MPEG-1, -2 and -4: twice the quantiser scale, which is what the decoder
     reports. Needs a decoder opened by :func:`read_frames`, which asks for it.
     """
-    held_data: Any = frame.side_data  # typed as a mapping of names, yet iterates over the records
-    for data in held_data:
-        if getattr(data.type, "name", "") != "VIDEO_ENC_PARAMS":
-            continue
-        held = bytes(data)
-        if len(held) < ENC_PARAMS.size:
-            return None
-        blocks, offset, size, kind, frame_qp = ENC_PARAMS.unpack_from(held)
-        if kind not in (ENC_PARAMS_H264, ENC_PARAMS_MPEG) or size != 20 or offset % 4 or len(held) < offset + blocks * size:
-            return None
-        table = np.frombuffer(held, np.int32, count=blocks * size // 4, offset=offset).reshape(blocks, size // 4)
-        quantiser = frame_qp + (float(table[:, -1].mean()) if blocks else 0.0)
-        return float(2.0 ** ((quantiser - 4.0) / 6.0)) if kind == ENC_PARAMS_H264 else float(quantiser)
-    return None
+    data: Any = frame.side_data.get("VIDEO_ENC_PARAMS")  # by name: what the container yields differs between PyAV releases
+    if data is None:
+        return None
+    held = bytes(data)
+    if len(held) < ENC_PARAMS.size:
+        return None
+    blocks, offset, size, kind, frame_qp = ENC_PARAMS.unpack_from(held)
+    if kind not in (ENC_PARAMS_H264, ENC_PARAMS_MPEG) or size != 20 or offset % 4 or len(held) < offset + blocks * size:
+        return None
+    table = np.frombuffer(held, np.int32, count=blocks * size // 4, offset=offset).reshape(blocks, size // 4)
+    quantiser = frame_qp + (float(table[:, -1].mean()) if blocks else 0.0)
+    return float(2.0 ** ((quantiser - 4.0) / 6.0)) if kind == ENC_PARAMS_H264 else float(quantiser)
 
 
 def _is_full_range(frame: av.VideoFrame) -> bool:
