@@ -139,25 +139,10 @@ class RowTable:
         self.rows += rows
         self.numbers = {row.name: number for number, row in enumerate(rows)}
         self.names += [row.name.lower() for row in rows]
-        by_facets: dict[tuple[Any, ...], list[int]] = {}
-        combos: dict[str, list[int]] = {}
-        buckets: dict[tuple[str, int], list[int]] = {}
-        for number, row in enumerate(rows):
-            if row.facets:
-                by_facets.setdefault(row.facets, []).append(number)
-            if row.combo is not None:
-                combos.setdefault(row.combo, []).append(number)
-            for bucket in _buckets_of(row):
-                buckets.setdefault(bucket, []).append(number)
+        for row in rows:
             if row.rated:
                 self._count_rating(row, +1)
-        facets: dict[tuple[str, Any], list[int]] = {}
-        for shared, numbers in by_facets.items():
-            for facet in shared:
-                facets.setdefault(facet, []).extend(numbers)
-        self._combos = {key: Bits.of(numbers) for key, numbers in combos.items()}
-        self._buckets = {key: Bits.of(numbers) for key, numbers in buckets.items()}
-        self._facets = {key: Bits.of(numbers) for key, numbers in facets.items()}
+        del self._facets, self._buckets, self._combos
         flags = {
             "present": [row.present for row in rows],
             "exists": [row.file is not None for row in rows],
@@ -168,6 +153,35 @@ class RowTable:
         }
         self.sets = {name: Bits.where(flags[name]) for name in FLAGS}
         self._text_log = list(range(len(rows)))
+
+    def __getattr__(self, name: str) -> Any:
+        """Facets, buckets and combos of a filled table are told apart when one of them is first needed: half of a start."""
+        if name not in ("_facets", "_buckets", "_combos"):
+            raise AttributeError(name)
+        self.derive()
+        return getattr(self, name)
+
+    def derive(self) -> None:
+        """Makes them, unless they are there."""
+        if "_facets" in vars(self):
+            return
+        by_facets: dict[tuple[Any, ...], list[int]] = {}
+        combos: dict[str, list[int]] = {}
+        buckets: dict[tuple[str, int], list[int]] = {}
+        for number, row in enumerate(self.rows):
+            if row.facets:
+                by_facets.setdefault(row.facets, []).append(number)
+            if row.combo is not None:
+                combos.setdefault(row.combo, []).append(number)
+            for bucket in _buckets_of(row):
+                buckets.setdefault(bucket, []).append(number)
+        facets: dict[tuple[str, Any], list[int]] = {}
+        for shared, numbers in by_facets.items():
+            for facet in shared:
+                facets.setdefault(facet, []).extend(numbers)
+        self._facets = {key: Bits.of(numbers) for key, numbers in facets.items()}
+        self._buckets = {key: Bits.of(numbers) for key, numbers in buckets.items()}
+        self._combos = {key: Bits.of(numbers) for key, numbers in combos.items()}
 
     def _count_rating(self, row: Row, step: int) -> None:
         if row.manual is not None:

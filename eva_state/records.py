@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from struct import pack
 from sys import intern
 from typing import Any
 from zlib import crc32
@@ -123,15 +124,7 @@ def decode_many(lines: list[bytes]) -> list[Item | BadRecord]:
     Lines are parsed many in one call, and only as far as the replica needs them (:mod:`eva_state.heads`), which takes
     a quarter of the time.
     """
-    good: list[bytes] = []
-    out: list[Item | BadRecord | None] = []
-    for line in lines:
-        # check_line, written out: this runs once a record.
-        if line[:8] == _HEAD and line[16:18] == b'",' and b"%08x" % crc32(line[18:]) == line[8:16]:
-            good.append(line)
-            out.append(None)
-        else:
-            out.append(_decode_or_error(line))
+    good, out = (lines, []) if _all_sound(lines) else _sound(lines)
     heads = read_heads(good)
     if heads is None:  # some line is of a form of its own: the fewest possible are decoded in the general way
         half = len(lines) // 2
@@ -144,6 +137,29 @@ def decode_many(lines: list[bytes]) -> list[Item | BadRecord]:
         return found
     following = iter(found)
     return [next(following) if item is None else item for item in out]
+
+
+def _all_sound(lines: list[bytes]) -> bool:
+    """Whether every line carries its own checksum: :func:`check_line` for many, in half the time."""
+    heads = b"".join([line[:_BODY_AT] for line in lines])
+    sums = pack(f">{len(lines)}I", *[crc32(line[_BODY_AT:]) for line in lines])
+    # Were a head anything else, it would not go away here, and more than the digits would be left.
+    return heads.replace(_HEAD, b"").replace(b'",', b"") == sums.hex().encode()
+
+
+def _sound(lines: list[bytes]) -> tuple[list[bytes], list[Item | BadRecord | None]]:
+    """The intact lines; and for every line None, or what is to be said of it."""
+    good: list[bytes] = []
+    out: list[Item | BadRecord | None] = []
+    for line in lines:
+        try:
+            check_line(line)
+        except BadRecord as error:
+            out.append(error)
+        else:
+            good.append(line)
+            out.append(None)
+    return good, out
 
 
 def _decode_or_error(line: bytes) -> Item | BadRecord:

@@ -75,7 +75,7 @@ def is_clip_name(name: str) -> bool:
     stem, dot, suffix = lowered.rpartition(".")  # not pathlib: this runs once a file of a large folder
     if not dot or not stem or dot + suffix not in VIDEO_SUFFIXES or name.startswith(".") or "/." in name:
         return False
-    return _TEMPORARY.search(lowered) is None
+    return "." not in stem or _TEMPORARY.search(lowered) is None
 
 
 @dataclass
@@ -154,6 +154,7 @@ class VideoFolder:
         files: dict[str, ClipFile] = {}
         folders: list[str] = []
         directory.listed = now
+        old = (now - OLD_SECONDS) * 1e9
         ordinary = prefix.isascii() and os.name != "nt"
         with os.scandir(self.root / relative) as entries:
             for entry in entries:
@@ -173,7 +174,8 @@ class VideoFolder:
                     link = entry.is_symlink()
                     # An ordinary name, as nearly all are, needs none of check_name's looks at it.
                     plain = ordinary and name.isascii() and len(prefix) + len(name) <= MAX_NAME
-                    if (link or not plain) and not self._usable(prefix + name, link):
+                    full_name = prefix + name
+                    if (link or not plain) and not self._usable(full_name, link):
                         continue
                     status = entry.stat()
                 except OSError as error:
@@ -184,10 +186,10 @@ class VideoFolder:
                 file = files[name] = ClipFile(status.st_size, status.st_mtime_ns)
                 if known == file:
                     continue
-                if file.size > 0 and now - file.mtime >= OLD_SECONDS:
-                    changed[intern(prefix + name)] = file  # the text that the replica holds already
-                elif prefix + name not in self._settling:
-                    self._settling[prefix + name] = (file, now)
+                if file.size > 0 and file.mtime_ns <= old:
+                    changed[intern(full_name)] = file  # the text that the replica holds already
+                elif full_name not in self._settling:
+                    self._settling[full_name] = (file, now)
         gone.update(prefix + name for name in directory.files if name not in files)
         directory.files, directory.folders = files, folders
 
