@@ -60,7 +60,8 @@ def video_item(row: Row, store: StateStore, banned: bool) -> dict[str, Any]:
         "height": params.get("height"),
         "seconds": entry.get("seconds", params.get("seconds")),
         "seed": entry.get("seed", params.get("seed")),
-        "combo": entry.get("combo"),
+        # An older entry may hold its params without the pair.
+        "combo": entry.get("combo") or ([params["sampler"], params["scheduler"]] if {"sampler", "scheduler"} <= params.keys() else None),
         "combo_key": row.combo,
         "combo_banned": banned,
         "params": params,

@@ -13,7 +13,7 @@ export function comboTable(key, extra = {}) {
   const facts = fields ? FIELDS.map((field) => [t(`field.${field}`), fields[field].replace(/^(\d+)x(\d+)$/, '$1×$2')]) : [];
   for (const [name, value] of Object.entries(extra)) if (value !== undefined && value !== null && value !== '') facts.push([t(`field.${name}`), short(value)]);
   if (!facts.length) return h('p', { class: 'muted', text: t('combo.unknown') });
-  return h('dl', { class: 'facts' }, ...facts.map(([name, value]) => h('div', {}, h('dt', { text: name }), h('dd', { class: 'mono', text: value }))));
+  return h('dl', { class: 'facts' }, ...facts.map(([name, value]) => h('div', { class: value.length > 12 ? 'wide' : '' }, h('dt', { text: name }), h('dd', { class: 'mono', text: value }))));
 }
 
 /** The search page with every clip of that combo. @param {string | null} key */
