@@ -24,7 +24,7 @@ SPACE = {
     "sampler": ["euler", "dpmpp_2m"], "scheduler": ["simple", "beta"], "fps": [16], "cfg_scale": [2, 5], "steps": [4, 8],
     "size": [[128, 80], [96, 64]],
 }  # fmt: skip
-OPTIONS = AgentOptions(seconds=0.6, backoff=(0.05, 0.2), job_timeout=4.0, max_failures=0, hold_unknown=0.1)
+OPTIONS = AgentOptions(seconds=0.6, backoff=(0.05, 0.2), job_timeout=15.0, max_failures=0, hold_unknown=0.1)
 ROUTES = ("system_stats", "object_info", "prompt", "queue", "history", "view", "ws", "free", "interrupt")
 
 # fault -> kinds of the failures it may leave; everything else must be scored
@@ -138,5 +138,5 @@ def test_everything_at_once(store: StateStore, tmp_path: Path) -> None:
         *("ws_drop:at=0.4,every=2", "late_history:seconds=0.3", "lose_queue:at=0.5,job=2", "error:at=0.5,job=3"),
     ]
     with running_simulator(tmp_path / "pod", port=0, job_seconds=0.25, faults=faults) as sim:
-        stats = Run(store, tmp_path, sim.url).end(90)
+        stats = Run(store, tmp_path, sim.url, job_timeout=60.0).end(150)
     check(store, tmp_path, stats, ("error",))
