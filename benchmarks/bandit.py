@@ -1,12 +1,16 @@
 """Sample efficiency of the bandit beside what a user might take instead, and its speed.
 
-    python benchmarks/bandit.py                        # everything, 20 seeds: hours on one core
+    python benchmarks/bandit.py --results results.jsonl            # everything, 20 seeds: hours on one core
+    python benchmarks/bandit.py --results results.jsonl --print    # the tables of what is there, nothing is run
     python benchmarks/bandit.py --seeds 5 --parts regret --optimisers eva,tpe,random --pulls 30,100
 
+With ``--results`` every figure is written to the file as soon as it is there, and what the file has is not run again:
+stop with Ctrl-C, start again with the same command. Figures of changed code are made anew (``bandit_results``). Seeds
+go round the families and optimisers, so that a run stopped early has as many seeds of one as of the other.
+
 Parts: ``regret`` after so many pulls, ``minutes`` regret at equal GPU minutes, ``flight`` 8 pulls at once against one at
-a time, ``human`` late ratings with a biased automatic score, ``speed`` CPU time of a choice. Regret is simple regret: the
-true quality of the best arm less that of the arm ``recommend`` names. Every table gives the mean over seeds +- its
-standard error. The surfaces are in ``bandit_surfaces``, the rivals in ``bandit_rivals``.
+a time, ``human`` late ratings with a biased automatic score, ``speed`` CPU time of a choice. Every table gives the mean
+over seeds +- its standard error. The surfaces are in ``bandit_surfaces``, the rivals in ``bandit_rivals``.
 """
 
 # ruff: noqa: E402 - the number of threads must be set before numpy is imported
@@ -19,10 +23,11 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 import argparse
+import signal
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -30,197 +35,189 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.bandit_rivals import OPTIMISERS, Eva, Optimiser
-from benchmarks.bandit_surfaces import FAMILIES, Surface, make_surface
-from eva_p1.search_space import SearchSpace
+from benchmarks.bandit_results import Cell, Results
+from benchmarks.bandit_rivals import OPTIMISERS
+from benchmarks.bandit_runs import RUNS
+from benchmarks.bandit_speed import speed
+from benchmarks.bandit_surfaces import FAMILIES
 
-IN_FLIGHT = 8
-RATED_SHARE, RATING_DELAY = 0.3, 20
-BIAS_LEVEL, BIAS_SD, HUMAN_SD = 0.1, 0.1, 0.05
-MOST_PULLS = 2_000
-
-
-def _score(surface: Surface, cell: int, rng: np.random.Generator) -> float:
-    return float(np.clip(surface.quality[cell] + surface.noise * rng.standard_normal(), 0.0, 1.0))
-
-
-def regret_run(family: str, seed: int, name: str, pulls: tuple[int, ...]) -> list[float]:
-    """Simple regret after each of ``pulls`` pulls, one at a time, prices not told."""
-    surface, rng = make_surface(family, seed), np.random.default_rng([seed, 1])
-    optimiser = OPTIMISERS[name](surface.space, seed)
-    out = []
-    for i in range(1, max(pulls) + 1):
-        cell = optimiser.ask()
-        optimiser.tell(cell, _score(surface, cell, rng), None)
-        if i in pulls:
-            out.append(surface.best - float(surface.quality[optimiser.recommend()]))
-    return out
+MINUTES_RIVALS = ("random", "ucb1", "tpe")  # of the rivals, those that are also run by GPU minutes
+FLIGHT, HUMAN = ("1 at once", "8 at once"), ("unrated", "0 late", "20 late")
+TITLES = {
+    "regret": "simple regret after so many pulls",
+    "minutes": "simple regret at equal GPU minutes",
+    "flight": "simple regret of EVA with pulls in flight",
+    "human": "simple regret of EVA with a biased score, 30 % of the clips rated",
+}
 
 
-def minutes_run(family: str, seed: int, name: str, budgets: tuple[int, ...]) -> list[float]:
-    """Simple regret when each of ``budgets`` GPU minutes is spent: a try that would not fit any more is not counted."""
-    surface, rng = make_surface(family, seed), np.random.default_rng([seed, 1])
-    optimiser: Optimiser = OPTIMISERS[name](surface.space, seed)
-    spent, out = 0.0, []
-    for _ in range(MOST_PULLS):
-        cell = optimiser.ask()
-        spent += float(surface.minutes[cell])
-        while len(out) < len(budgets) and spent > budgets[len(out)]:
-            out.append(surface.best - float(surface.quality[optimiser.recommend()]))
-        if len(out) == len(budgets):
-            return out
-        optimiser.tell(cell, _score(surface, cell, rng), float(surface.minutes[cell]))
-    raise RuntimeError(f"{name} did not spend {budgets} minutes in {MOST_PULLS} pulls")
+def _timed(part: str, family: str, seed: int, who: str, points: tuple[int, ...]) -> tuple[list[float], float]:
+    start = time.process_time()
+    values = RUNS[part](family, seed, who, points)
+    return values, time.process_time() - start
 
 
-def flight_run(family: str, seed: int, at_once: int, pulls: tuple[int, ...]) -> list[float]:
-    """Regret of EVA after so many results when ``at_once`` pulls are always under way."""
-    surface, rng = make_surface(family, seed), np.random.default_rng([seed, 1])
-    eva = Eva(surface.space, seed)
-    flying: list[int] = []
-    out = []
-    for i in range(1, max(pulls) + 1):
-        while len(flying) < at_once:
-            flying.append(eva.ask())
-        cell = flying.pop(0)
-        eva.tell(cell, _score(surface, cell, rng), None)
-        if i in pulls:
-            out.append(surface.best - float(surface.quality[eva.recommend()]))
-    return out
+def _ignore_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
 
 
-def human_run(family: str, seed: int, delay: int | None, pulls: tuple[int, ...]) -> list[float]:
-    """Regret of EVA when the automatic score is biased and ``RATED_SHARE`` of the clips is rated ``delay`` pulls later.
-
-    ``delay`` None: nobody rates. The bias has a level and an effect of its own for every level of sampler, cfg and steps.
-    """
-    surface, rng = make_surface(family, seed), np.random.default_rng([seed, 2])
-    index = np.stack(np.unravel_index(np.arange(len(surface.quality)), surface.shape), axis=1)
-    bias = np.full(len(surface.quality), BIAS_LEVEL)
-    for axis in (0, 3, 4):
-        bias += (BIAS_SD / np.sqrt(3) * rng.standard_normal(surface.shape[axis]))[index[:, axis]]
-    luck, auto, human, rated = (rng.standard_normal(max(pulls) + 1) for _ in range(4))
-    is_rated = rated < np.quantile(rated, RATED_SHARE)
-    eva = Eva(surface.space, seed)
-    waiting: list[tuple[int, int, float]] = []
-    out = []
-    for i in range(1, max(pulls) + 1):
-        params = eva.bandit.select_params()
-        cell = eva.cell(params)
-        clip = surface.quality[cell] + surface.noise / np.sqrt(2) * luck[i]
-        eva.bandit.update(params, float(np.clip(clip + bias[cell] + surface.noise / np.sqrt(2) * auto[i], 0, 1)), video=str(i))
-        if delay is not None and is_rated[i]:
-            waiting.append((i + delay, cell, float(np.clip(clip + HUMAN_SD * human[i], 0, 1))))
-        while waiting and waiting[0][0] <= i:
-            due, rated_cell, rating = waiting.pop(0)
-            eva.bandit.update(eva._arms[rated_cell], rating, source="human", video=str(due - (delay or 0)))
-        if i in pulls:
-            out.append(surface.best - float(surface.quality[eva.recommend()]))
-    return out
-
-
-def speed() -> None:
-    """CPU milliseconds of a choice and of taking in a result, at 1,000 pulls, on 20,160 and 201,600 arms."""
-    print("\nspeed: CPU ms on one core after 1,000 pulls (hyperparameter fits apart)")
-    print(f"{'arms':>10} {'choice p50':>11} {'choice max':>11} {'result p50':>11} {'refit s':>9}")
-    for scale in (1, 10):
-        space = SearchSpace(
-            sampler=tuple(f"sampler{i}" for i in range(8)),
-            scheduler=tuple(f"scheduler{i}" for i in range(7 * (2 if scale > 1 else 1))),
-            fps=(16, 20, 24),
-            cfg_scale=(1, 2, 3.5, 5, 7) if scale == 1 else (1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7),
-            steps=(4, 8, 12, 16, 20, 30),
-            size=((832, 480), (480, 832), (640, 640), (1280, 720)) if scale == 1 else tuple((320 + 64 * i, 480) for i in range(10)),
-        )
-        eva = Eva(space, 1)
-        rng = np.random.default_rng(1)
-        with eva.bandit.bulk():
-            for _ in range(985):
-                eva.tell(int(rng.integers(space.arm_count)), float(rng.uniform(0.5, 0.9)), 2.0)
-        choose, learn = [], []
-        for _ in range(15):
-            start = time.process_time()
-            cell = eva.ask()
-            middle = time.process_time()
-            eva.tell(cell, 0.6, 2.0)
-            choose.append(middle - start)
-            learn.append(time.process_time() - middle)
-        start = time.process_time()
-        eva.bandit._learner._next_fit = 0
-        eva.bandit._learner.refit_if_due()
-        refit = time.process_time() - start
-        figures = [np.median(choose), max(choose), np.median(learn)]
-        print(f"{space.arm_count:>10,} " + " ".join(f"{1e3 * value:>11.1f}" for value in figures) + f" {refit:>9.2f}", flush=True)
+def fill(
+    results: Results, part: str, rows: Sequence[str], families: Sequence[str], seeds: Sequence[int], points: Sequence[int], jobs: int
+) -> None:
+    """Runs what ``results`` lacks."""
+    todo = []
+    for seed in seeds:
+        for who in rows:
+            for family in families:
+                cells = [Cell(part, family, seed, who, at) for at in points]
+                missing = [cell for cell in cells if results.get(cell) is None]
+                if missing:
+                    todo.append(missing)
+    if not todo:
+        return
+    running: dict[Future, list[Cell]] = {}
+    done, start = 0, time.monotonic()
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_ignore_interrupt)
+    try:
+        while todo or running:
+            while todo and len(running) < 2 * jobs:
+                cells = todo.pop(0)
+                points_missing = tuple(cell.at for cell in cells)
+                running[pool.submit(_timed, part, cells[0].family, cells[0].seed, cells[0].who, points_missing)] = cells
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                cells = running.pop(future)
+                values, cpu_s = future.result()
+                results.put(cells, values, cpu_s)
+                done += 1
+                progress = f"{part}: {done} of {done + len(todo) + len(running)} runs, {time.monotonic() - start:.0f} s"
+                print(f"  {progress}; {cells[0].who} on {cells[0].family}, seed {cells[0].seed}", file=sys.stderr, flush=True)
+    finally:
+        for process in list((pool._processes or {}).values()):  # a run takes minutes: nobody waits for it after Ctrl-C
+            if todo or running:
+                process.terminate()
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _table(title: str, columns: list[str], rows: list[tuple[str, Callable[..., list[float]], tuple]], seeds: int, jobs: int) -> dict:
-    """Runs every row for every family and seed, prints mean +- standard error; returns {(family, row): (seeds, columns)}."""
-    print(f"\n{title}; mean +- standard error over {seeds} seeds")
-    print(f"{'':14}{'':14}" + "".join(f"{column:>18}" for column in columns))
-    found = {}
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for family in FAMILIES:
-            for label, function, arguments in rows:
-                start = time.perf_counter()
-                jobs_done = [pool.submit(function, family, seed, *arguments) for seed in range(seeds)]
-                values = np.array([job.result() for job in jobs_done])
-                found[family, label] = values
-                error = values.std(axis=0, ddof=1) / np.sqrt(seeds) if seeds > 1 else np.full(values.shape[1], np.nan)
-                cells = "".join(f"{m:>10.4f} +-{e:.4f}" for m, e in zip(values.mean(axis=0), error))
-                print(f"{family:14}{label:14}{cells}   ({time.perf_counter() - start:.0f} s)", flush=True)
-    return found
+class Table:
+    """The figures of one part: mean over seeds +- standard error, as far as they are there."""
 
+    def __init__(self, results: Results, part: str, families: Sequence[str], seeds: Sequence[int], points: Sequence[int]):
+        self._results, self._part, self._families, self._seeds, self._points = results, part, families, seeds, points
 
-def _ratio(title: str, found: dict, of: str, to: str) -> None:
-    """Prints, for every family, the ratio of two rows' mean regrets."""
-    for family in FAMILIES:
-        top, bottom = found[family, of].mean(axis=0), found[family, to].mean(axis=0)
-        print(f"{family:14}{title}: " + "  ".join(f"{a / max(b, 1e-9):.2f}" for a, b in zip(top, bottom)))
+    def values(self, family: str, who: str, at: int) -> dict[int, float]:
+        """``{seed: regret}``."""
+        found = {seed: self._results.get(Cell(self._part, family, seed, who, at)) for seed in self._seeds}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+    def show(self, rows: Sequence[str], unit: str) -> None:
+        print(f"\n{TITLES[self._part]}; mean +- standard error (seeds)")
+        print(f"{'':12}{'':14}" + "".join(f"{f'{at} {unit}':>23}" for at in self._points))
+        for family in self._families:
+            for who in rows:
+                line = ""
+                for at in self._points:
+                    v = np.array(list(self.values(family, who, at).values()))
+                    error = v.std(ddof=1) / np.sqrt(len(v)) if len(v) > 1 else np.nan
+                    line += f"{v.mean():>10.4f} +-{error:.4f} ({len(v):>2})" if len(v) else f"{'-':>23}"
+                print(f"{family:12}{who:14}{line}")
+
+    def ratios(self, of: str, to: str) -> None:
+        """Mean regret of one row by that of another on the seeds both have."""
+        for family in self._families:
+            line = ""
+            for at in self._points:
+                a, b = self.values(family, of, at), self.values(family, to, at)
+                both = sorted(set(a) & set(b))
+                if both:
+                    top, bottom = (float(np.mean([values[seed] for seed in both])) for values in (a, b))
+                    line += f"{top / max(bottom, 1e-9):>8.2f} ({len(both):>2} seeds)"
+                else:
+                    line += f"{'-':>19}"
+            print(f"{family:12}{of} / {to}:{line}")
+
+    def gain_kept(self, late: str, at_once: str, never: str) -> None:
+        """Share of the gain of immediate ratings that late ones give, all families together, with a jackknife error over seeds."""
+        line = ""
+        for at in self._points:
+            sets = [{who: self.values(family, who, at) for who in (late, at_once, never)} for family in self._families]
+            seeds = sorted(set.intersection(*(set(v) for group in sets for v in group.values())))
+            if len(seeds) < 2:
+                line += f"{'-':>19}"
+                continue
+            mean = {who: np.array([np.mean([group[who][seed] for group in sets]) for seed in seeds]) for who in (late, at_once, never)}
+
+            def share(keep: np.ndarray, mean: dict[str, np.ndarray] = mean) -> float:
+                n, o, z = (mean[who][keep].mean() for who in (never, at_once, late))
+                return float((n - z) / (n - o))
+
+            everyone = np.ones(len(seeds), dtype=bool)
+            apart = np.array([share(np.arange(len(seeds)) != i) for i in range(len(seeds))])
+            error = np.sqrt((len(seeds) - 1) * apart.var())
+            line += f"{share(everyone):>8.2f} +- {error:.2f} ({len(seeds)} seeds)"
+        print(f"share of the gain of immediate ratings kept, {late}:{line}")
 
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(sorted(int(part) for part in text.split(",")))
 
 
-def main() -> int:
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0, help="seeds 0 to 19 are for the tables, 100 and above for choosing settings")
     parser.add_argument("--parts", default="regret,minutes,flight,human,speed")
+    parser.add_argument("--families", default=",".join(FAMILIES))
     parser.add_argument("--optimisers", default="eva,random,ucb1,tpe,optuna-gp,sklearn-gp", help=f"of {', '.join(OPTIMISERS)}")
     parser.add_argument("--pulls", type=_numbers, default=(30, 100, 300))
     parser.add_argument("--minutes", type=_numbers, default=(120, 400))
+    parser.add_argument("--human-pulls", type=_numbers, default=(100, 200, 300))
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
+    parser.add_argument("--results", type=Path, help="file that keeps the figures; what it has is not run again")
+    parser.add_argument("--print", action="store_true", help="show what the results file has, run nothing")
     args = parser.parse_args()
-    names, parts = args.optimisers.split(","), args.parts.split(",")
-    unknown = [name for name in names if name not in OPTIMISERS]
-    if unknown:
-        parser.error(f"unknown optimiser {', '.join(unknown)}; there are {', '.join(OPTIMISERS)}")
-    pulls = [f"{n} pulls" for n in args.pulls]
-    if "regret" in parts:
-        found = _table("simple regret", pulls, [(name, regret_run, (name, args.pulls)) for name in names], args.seeds, args.jobs)
-        for rival in names:
-            if rival != "eva" and "eva" in names:
-                _ratio(f"eva / {rival}", found, "eva", rival)
-    if "minutes" in parts:
-        chosen = [name for name in names if name in ("eva", "tpe", "random")]
-        columns = [f"{n} minutes" for n in args.minutes]
-        found = _table("regret at equal GPU minutes", columns, [(n, minutes_run, (n, args.minutes)) for n in chosen], args.seeds, args.jobs)
-        if {"eva", "tpe"} <= set(chosen):
-            _ratio("eva / tpe", found, "eva", "tpe")
-    if "flight" in parts:
-        rows = [("one at a time", flight_run, (1, args.pulls)), ("8 in flight", flight_run, (IN_FLIGHT, args.pulls))]
-        found = _table("regret with pulls in flight", pulls, rows, args.seeds, args.jobs)
-        _ratio("8 / 1", found, "8 in flight", "one at a time")
-    if "human" in parts:
-        rows = [
-            (label, human_run, (delay, args.pulls)) for label, delay in (("no ratings", None), ("at once", 0), ("20 late", RATING_DELAY))
-        ]
-        found = _table("regret with a biased score, 30 % rated", pulls, rows, args.seeds, args.jobs)
-        total = {label: sum(found[family, label].mean(axis=0) for family in FAMILIES) / len(FAMILIES) for label, _, _ in rows}
-        share = (total["no ratings"] - total["20 late"]) / (total["no ratings"] - total["at once"])
-        print("share of the gain of immediate ratings, all families: " + "  ".join(f"{value:.2f}" for value in share))
-    if "speed" in parts:
-        speed()
+    args.optimisers, args.parts, args.families = args.optimisers.split(","), args.parts.split(","), args.families.split(",")
+    for name, known in (("optimisers", OPTIMISERS), ("parts", [*RUNS, "speed"]), ("families", FAMILIES)):
+        unknown = [value for value in getattr(args, name) if value not in known]
+        if unknown:
+            parser.error(f"--{name}: unknown {', '.join(unknown)}; there are {', '.join(known)}")
+    if args.print and args.results is None:
+        parser.error("--print shows a results file: name it with --results")
+    return args
+
+
+def main() -> int:
+    args = _arguments()
+    results = Results(args.results)
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
+    plans = {
+        "regret": (args.optimisers, args.pulls, "pulls"),
+        "minutes": ([n for n in args.optimisers if n in MINUTES_RIVALS or n.startswith("eva")], args.minutes, "minutes"),
+        "flight": (list(FLIGHT), args.pulls, "pulls"),
+        "human": (list(HUMAN), args.human_pulls, "pulls"),
+    }
+    try:
+        for part, (rows, points, unit) in plans.items():
+            if part not in args.parts or not rows:
+                continue
+            if not args.print:
+                fill(results, part, rows, args.families, seeds, points, args.jobs)
+            table = Table(results, part, args.families, seeds, points)
+            table.show(rows, unit)
+            if part == "flight":
+                table.ratios(FLIGHT[1], FLIGHT[0])
+            elif part == "human":
+                table.gain_kept("20 late", "0 late", "unrated")
+            elif "eva" in rows:
+                for rival in rows:
+                    if rival != "eva":
+                        table.ratios("eva", rival)
+            sys.stdout.flush()
+        if "speed" in args.parts and not args.print:
+            speed()
+    except KeyboardInterrupt:
+        kept = f"; what is done is kept in {args.results}, the same command goes on" if args.results else ""
+        print(f"interrupted{kept}", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -19,6 +19,11 @@ from eva_p1.search_space import AXES, SearchSpace, point_of
 NOMINAL = (0, 1, 5)  # sampler, scheduler, size: no order that a rival could use
 
 
+def shape_of(space: SearchSpace) -> tuple[int, ...]:
+    """Levels of every axis of the space."""
+    return tuple(len(getattr(space, axis)) for axis in AXES)
+
+
 class Optimiser(Protocol):
     """Cells are flat indices into ``space.arms()``."""
 
@@ -40,6 +45,9 @@ class Eva:
     def cell(self, params: dict[str, Any]) -> int:
         index = [place[level] for place, level in zip(self._places, point_of(params))]
         return int(np.ravel_multi_index(index, self._shape))
+
+    def params(self, cell: int) -> dict[str, Any]:
+        return self._arms[cell]
 
     def ask(self) -> int:
         return self.cell(self.bandit.select_params())
@@ -84,22 +92,22 @@ class OptunaSampler:
                 else optuna.samplers.GPSampler(seed=seed, deterministic_objective=False)
             )
         self._study = optuna.create_study(direction="maximize", sampler=made)
-        self._shape = tuple(len(getattr(space, axis)) for axis in AXES)
+        self._shape = shape_of(space)
         self._open: dict[int, list[Any]] = {}
 
     def ask(self) -> int:
         trial = self._study.ask()
-        for j, axis in enumerate(AXES):
+        for j, levels in enumerate(self._shape):
             if j in NOMINAL:
-                trial.suggest_categorical(axis, list(range(self._shape[j])))
+                trial.suggest_categorical(f"x{j}", list(range(levels)))
             else:
-                trial.suggest_int(axis, 0, self._shape[j] - 1)
+                trial.suggest_int(f"x{j}", 0, levels - 1)
         cell = self._cell(trial.params)
         self._open.setdefault(cell, []).append(trial)
         return cell
 
     def _cell(self, params: dict[str, Any]) -> int:
-        return int(np.ravel_multi_index([params[axis] for axis in AXES], self._shape))
+        return int(np.ravel_multi_index([params[f"x{j}"] for j in range(len(self._shape))], self._shape))
 
     def tell(self, cell: int, score: float, minutes: float | None) -> None:
         self._study.tell(self._open[cell].pop(0), score)
@@ -118,7 +126,7 @@ class SklearnGpUcb:
         from sklearn.gaussian_process import GaussianProcessRegressor
         from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-        shape = tuple(len(getattr(space, axis)) for axis in AXES)
+        shape = shape_of(space)
         index = np.stack(np.unravel_index(np.arange(space.grid_size), shape), axis=1)
         parts = [np.eye(shape[j])[index[:, j]] if j in NOMINAL else index[:, [j]] / max(shape[j] - 1, 1) for j in range(len(shape))]
         self._X = np.concatenate(parts, axis=1)

@@ -19,11 +19,11 @@ ITERATIONS = 25
 class _Likelihood:
     """Negative log posterior of theta and its gradient for fixed rows."""
 
-    def __init__(self, grid: Grid, rows: list[Row]):
+    def __init__(self, grid: Grid, rows: list[Row], rater: tuple[float, int] | None = None):
         self.grid, self.rows = grid, rows
         self.layout = Layout(len(grid.shape))
         self.place = self.layout.index()
-        self.prior_mean, self.prior_sd = prior_of_theta(self.layout)
+        self.prior_mean, self.prior_sd = with_rater(self.layout, prior_of_theta(self.layout), rater)
         cells = np.array([row.cell for row in rows], dtype=np.int64)
         index = grid.indices(cells)
         d = self.layout.d
@@ -127,8 +127,34 @@ class _Likelihood:
         return float(nll), grad + z / self.prior_sd
 
 
-def fit_theta(grid: Grid, rows: list[Row], start: np.ndarray, rng: np.random.Generator, iterations: int = ITERATIONS) -> np.ndarray:
+def with_rater(layout: Layout, prior: tuple[np.ndarray, np.ndarray], rater: tuple[float, int] | None) -> tuple[np.ndarray, np.ndarray]:
+    """The prior of theta after a rater's repeated ratings told ``(sd, count)`` of their error.
+
+    The logarithm of a standard deviation estimated from ``count`` independent differences has an error of about
+    1 / sqrt(2 count), and multiplies into the prior of log s_h like any normal likelihood.
+    """
+    if rater is None:
+        return prior
+    (mean, sd), at = prior, layout.index()["s_h"]
+    told, count = rater
+    weight, own = 2.0 * count, 1.0 / sd[at] ** 2
+    mean, sd = mean.copy(), sd.copy()
+    mean[at] = (own * mean[at] + weight * np.log(told)) / (own + weight)
+    sd[at] = (own + weight) ** -0.5
+    return mean, sd
+
+
+def fit_theta(
+    grid: Grid,
+    rows: list[Row],
+    start: np.ndarray,
+    rng: np.random.Generator,
+    iterations: int = ITERATIONS,
+    rater: tuple[float, int] | None = None,
+) -> np.ndarray:
     """The most probable hyperparameters given the finished rows (comparisons apart), from ``start``; (p,) logarithms.
+
+    ``rater``: the sd of a person's error and from how many repeated ratings it is known; see :func:`with_rater`.
 
     Beyond MAX_FIT_ROWS rows, all human rows, the latest and a random part of the rest are used.
     """
@@ -142,7 +168,7 @@ def fit_theta(grid: Grid, rows: list[Row], start: np.ndarray, rng: np.random.Gen
         rest = [i for i in range(len(done)) if i not in chosen]
         chosen |= set(rng.choice(rest, size=MAX_FIT_ROWS - len(chosen), replace=False).tolist())
         done = [done[i] for i in sorted(chosen)]
-    likelihood = _Likelihood(grid, done)
+    likelihood = _Likelihood(grid, done, rater)
     bounds = list(zip(likelihood.prior_mean - 4 * likelihood.prior_sd, likelihood.prior_mean + 4 * likelihood.prior_sd))
     from scipy import optimize  # a third of a second to import, and not needed before the first fit: the GPU waits meanwhile
 

@@ -39,6 +39,7 @@ class Learner:
         self.flight: list[tuple[str, int]] = []  # (key, row id) of every pull without a result, oldest first
         self._theta = prior_of_theta(Layout(6))[0]
         self._next_fit = FIRST_FIT
+        self._rater: tuple[float, int] | None = None  # what repeated ratings say about a person's error: (sd, how many)
         self.build(space)
 
     # ------------------------------------------------------------ grid
@@ -181,8 +182,13 @@ class Learner:
         if done < self._next_fit:
             return
         self._next_fit = done + max(3, done // 6)
-        self._theta = fit_theta(self.grid, self.posterior.rows, self._theta, self._rng)
+        self._theta = fit_theta(self.grid, self.posterior.rows, self._theta, self._rng, rater=self._rater)
         self.posterior.rebuild(self._theta)
+
+    def set_rater_noise(self, sd: float, count: int) -> None:
+        """Prior knowledge of the human rater's error; see ``MultiDimensionalBandit.set_rater_noise``."""
+        self._rater = (sd, count)
+        self._next_fit = 0
 
     def row_of(self, clip: Clip, judge: int) -> int | None:
         """The row id of one judgement of a clip, or None."""

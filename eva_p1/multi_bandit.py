@@ -68,11 +68,21 @@ class MultiDimensionalBandit(BanditReads):
             self._learner.refit_if_due()
 
     # ------------------------------------------------------------ choosing
-    def select_params(self, among: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
+    def select_params(
+        self,
+        among: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        within: float | None = None,
+        probe: bool = False,
+        seconds: float | None = None,
+        server: str | None = None,
+    ) -> dict[str, Any]:
         """The combo to try next, marked as in flight until ``update``, ``fail`` or ``cancel``.
 
         ``among`` restricts the choice to these params (they may lie outside the space); the chosen one is returned as
-        given. Raises ValueError when every one of them is banned, or the list is empty.
+        given. Raises ValueError when every one of them is banned, or the list is empty. ``within``: only what is expected to
+        take at most these GPU minutes, with clips of ``seconds`` on ``server``; raises ``NothingFits`` where nothing does.
+        ``probe``: with no price known at all, one of the cheapest is allowed all the same.
         """
         with self._lock:
             self._settle()
@@ -87,6 +97,8 @@ class MultiDimensionalBandit(BanditReads):
             if not len(allowed):
                 what = f"every one of the {len(given)} combos to choose from" if given else "every combo of the search space"
                 raise ValueError(f"select_params: {what} is banned; unban something or widen the choice")
+            if within is not None:
+                allowed = self._affordable(allowed, within, probe, seconds, server)
             cell = POLICIES[self._policy_name](self._choice(allowed))
             params = self._learner.grid.params(cell)
             key = combo_key(params)
@@ -123,12 +135,14 @@ class MultiDimensionalBandit(BanditReads):
         cost_minutes: float | None = None,
         source: str = "auto",
         video: str | None = None,
+        seconds: float | None = None,
+        server: str | None = None,
     ) -> list[tuple[str, str]]:
         """Takes in the reward, in [0,1], of one clip of this combo; returns what that autobanned, as ``(key, reason)``.
 
         ``source`` is ``auto`` or ``human``. ``video`` names the clip: a human reward replaces the automatic one of the
         same clip, whichever came first, and a later reward of the same source replaces the earlier. Without a name
-        every call is a clip of its own. Raises ValueError naming what is wrong; then nothing has changed.
+        every call is a clip of its own. ``seconds`` of clip and ``server`` make the cost more telling. Raises ValueError naming what is wrong; then nothing has changed.
         """
         reward, cost_minutes = check_reward(reward), check_cost(cost_minutes)
         _check_source(source)
@@ -149,6 +163,7 @@ class MultiDimensionalBandit(BanditReads):
                 self._learner.arrive(clip)
             if cost_minutes is not None:
                 clip.cost_minutes = cost_minutes
+            clip.seconds, clip.server = seconds or clip.seconds, server or clip.server
             self._judged(clip, source)
             return self._after_change(key)
 
@@ -209,6 +224,23 @@ class MultiDimensionalBandit(BanditReads):
                 if not self._stale:
                     self._learner.uncompare(id)
                 self._save()
+
+    def set_rater_noise(self, sd: float, count: int) -> None:
+        """Tells how well the person agrees with themselves, from clips they rated twice without knowing.
+
+        ``sd``: standard deviation of one rating's error in reward units, above 0 and at most 0.5: the root mean square of the
+        differences between first and second rating, in [0,1] units, divided by sqrt(2). ``count``: number of such
+        differences, at least 1. It becomes the prior of the human noise, the stronger the larger ``count``, and replaces
+        what an earlier call told. Not kept in the state file: tell it again after a start. Raises ValueError.
+        """
+        if not isinstance(sd, (int, float)) or isinstance(sd, bool) or not 0.0 < sd <= 0.5:
+            raise ValueError(f"rater noise sd {sd!r} is not in (0, 0.5]; it is in reward units")
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise ValueError(f"rater noise count {count!r} is not a whole number of at least 1")
+        with self._lock:
+            self._learner.set_rater_noise(float(sd), count)
+            if self._policy_name in MODEL_POLICIES and not self._bulk:
+                self._learner.refit_if_due()
 
     @contextmanager
     def bulk(self) -> Iterator[None]:

@@ -453,3 +453,27 @@ def test_suggests_to_ban_what_is_surely_bad():
     assert bandit.bans == {}
     bandit.ban(told[0]["key"])
     assert bandit.ban_suggestions() == []
+
+
+def test_rater_noise_is_learned_from_repeats():
+    """What repeated ratings tell of a person's error decides how far one rating moves the estimate."""
+
+    def after_a_rating(told):
+        bandit = MultiDimensionalBandit(space=SPACE, seed=1)
+        if told is not None:
+            bandit.set_rater_noise(*told)
+        arms = list(bandit.space.arms())
+        for i in range(8):
+            bandit.update(arms[5 * i], 0.5 + 0.01 * (i % 3), video=f"clip{i}")
+            bandit.update(arms[5 * i], 0.5 + 0.01 * (i % 3), video=f"clip{i}", source="human")
+        bandit.update(arms[7], 1.0, video="new", source="human")
+        return bandit.predict(arms[7])["mean"]
+
+    assert after_a_rating((0.25, 200)) < after_a_rating(None) < after_a_rating((0.01, 200))
+
+
+@pytest.mark.parametrize("sd, count", [(0.0, 5), (-0.1, 5), (0.6, 5), (float("nan"), 5), ("0.1", 5), (0.1, 0), (0.1, 2.5), (0.1, True)])
+def test_bad_rater_noise_is_refused(sd, count):
+    bandit = MultiDimensionalBandit(space=SPACE, seed=1)
+    with pytest.raises(ValueError, match="rater noise"):
+        bandit.set_rater_noise(sd, count)
