@@ -14,6 +14,7 @@ from typing import Any
 
 from eva_env_base import ClipError, ComfyUnavailable, EvaError, PromptFailed, PromptRejected
 from eva_p1.agent_types import Analysis, Job
+from eva_p1.decode import ClipInfo, read_frames
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,16 @@ def _usable(path: Path) -> bool:
     except OSError as error:
         log.warning("cannot look at %s: %s", path, error)
         return False
+
+
+def is_whole(path: Path, time_limit_s: float = 120.0) -> ClipInfo:
+    """Reads a clip to its end. Raises :class:`ClipError` where it is not one, or was cut off (its server died while it wrote)."""
+    info = ClipInfo()
+    for _frame in read_frames(path, info, time_limit_s):
+        pass
+    if info.interrupted or info.damaged or info.header_frames > info.frames:
+        raise ClipError(f"{path.name} is cut short: {info.interrupted or f'{info.frames} of {info.header_frames} frames can be read'}")
+    return info
 
 
 def build_entry(job: Job, video: str, analysis: Analysis, *, run_seconds: float, at: float, simulator: bool = False) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from eva_env_base import EvaError, StateError, UsageError
+from eva_env_base import ClipError, EvaError, StateError, UsageError
 from eva_p1.agent_budget import Tickets
 from eva_p1.agent_choice import Chooser
 from eva_p1.agent_controls import Controls
@@ -16,7 +17,7 @@ from eva_p1.agent_hooks import HookChain
 from eva_p1.agent_ledger import Ledger
 from eva_p1.agent_live import Board
 from eva_p1.agent_requests import RequestDesk
-from eva_p1.agent_results import name_of_clip
+from eva_p1.agent_results import is_whole, name_of_clip, take_clip
 from eva_p1.agent_scoring import ScoringPool
 from eva_p1.agent_servers import Servers, server_name
 from eva_p1.agent_types import AgentOptions, FailedTry, Job
@@ -35,6 +36,7 @@ class LaneService(Controls):
     hooks: HookChain
     desk: RequestDesk
     state_dir: Path | None
+    video_dir: Path
     ledger: Ledger
     _servers: Servers
     _chooser: Chooser
@@ -93,6 +95,23 @@ class LaneService(Controls):
         assert self._pool is not None
         self.ledger.claim(job, name_of_clip(finished))  # in the order in which prompts ended: scoring may overtake
         self._pool.submit(lambda: self._score_task(lane, job, finished))
+
+    def rescued(self, client: Any, job: Job) -> Any:
+        """The clip of a prompt its server forgot, as a finished prompt, or None where it left none that is whole.
+
+        How long it ran is not known any more: what such a try takes elsewhere stands in. Raises ``ComfyError`` where the server is away.
+        """
+        finished = client.left_by(self.graph_for(job), job.prompt_id)
+        if finished is None:
+            return None
+        try:
+            video, path = take_clip(client, finished, self.video_dir)
+            is_whole(path)
+        except ClipError as error:
+            log.info("what %s left of a forgotten prompt is no clip: %s", job.api, error)
+            return None
+        log.info("%s had saved %s before it forgot its prompt", job.api, video)
+        return replace(finished, seconds=self.board.expected_seconds(job.params, job.seconds))
 
     def record_failure(self, job: Job, kind: str, reason: str, run_seconds: float = 0.0) -> None:
         minutes = run_seconds / 60.0

@@ -22,7 +22,7 @@ import requests
 
 from eva_env_base import ComfyError, ComfyUnavailable, PromptRejected
 from eva_p1.comfy_errors import node_sentences, rejection
-from eva_p1.comfy_fetch import fetch_output
+from eva_p1.comfy_fetch import fetch_output, find_saved
 from eva_p1.comfy_http import AWAY_STATUS, Address, ComfyHttp, backoff, never_sent
 from eva_p1.comfy_socket import Listener
 from eva_p1.comfy_types import Finished, OutputFile, Progress, Queued, QueueState
@@ -359,6 +359,14 @@ class ComfyClient:
         Raises :class:`ClipError` for a file that is gone, empty or cut short, :class:`ComfyError` for anything else.
         """
         return fetch_output(self._http, output, Path(dest), self._sleep)
+
+    def left_by(self, graph: Mapping[str, Any], prompt_id: str) -> Finished | None:
+        """What a prompt the server forgot (it was restarted) had saved before that, ``None`` where it had not.
+
+        The graph's ``filename_prefix`` must be its own. Whether the file is whole has to be looked at: a server may die while it writes.
+        """
+        found = find_saved(self._http, graph, self._sleep)
+        return None if found is None else Finished(prompt_id, (found,), (found,), cached=False, seconds=None)
 
     # ------------------------------------------------------------ helpers
     def _remember(self, prompt_id: str, graph: Mapping[str, Any]) -> None:

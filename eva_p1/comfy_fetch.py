@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -16,6 +17,42 @@ from eva_p1.comfy_types import OutputFile
 
 log = logging.getLogger(__name__)
 CHUNK = 1 << 18
+# What a video saver may write, likeliest first; VHS_VideoCombine leaves out the underscore after the number.
+LEFT_ENDINGS = {"SaveWEBM": ("_.webm",), "SaveAnimatedWEBP": ("_.webp",), "VHS_VideoCombine": (".mp4", ".webm", ".gif", ".webp")}
+
+
+def find_saved(http: ComfyHttp, graph: Mapping[str, Any], sleep: Callable[[float], None]) -> OutputFile | None:
+    """The video this graph's nodes left in the server's output folder, for a server that forgot the prompt; None where there is none.
+
+    Only sound for a ``filename_prefix`` that no other prompt has. Raises ``ComfyUnavailable`` where the server cannot be asked.
+    """
+    return next((output for output in _names_of(graph) if _is_there(http, output, sleep)), None)
+
+
+def _is_there(http: ComfyHttp, output: OutputFile, sleep: Callable[[float], None]) -> bool:
+    params = {"filename": output.filename, "subfolder": output.subfolder, "type": output.type}
+    for attempt in range(http.retries + 1):
+        try:
+            with http.send("HEAD", "/view", params=params, headers={"Accept-Encoding": "identity"}) as response:
+                if response.status_code not in AWAY_STATUS:
+                    page = response.headers.get("Content-Type", "").startswith("text/html")
+                    return response.status_code == 200 and not page and response.headers.get("Content-Length") != "0"
+                reason = f"answers {response.status_code} {response.reason}"
+        except requests.RequestException as error:
+            reason = http.away_reason(error)
+        if attempt < http.retries:
+            sleep(backoff(attempt))
+    raise ComfyUnavailable(f"ComfyUI at {http.address.shown} {reason}; is it running, and is the address right?")
+
+
+def _names_of(graph: Mapping[str, Any]) -> Iterator[OutputFile]:
+    """The names ComfyUI gives to the first files of a new prefix, ``PREFIX_00001_.mp4``."""
+    for node in graph.values():
+        prefix = (node.get("inputs") or {}).get("filename_prefix") if isinstance(node, Mapping) else None
+        if isinstance(prefix, str) and "%" not in prefix:
+            folder, _, name = prefix.replace("\\", "/").rpartition("/")
+            for ending in LEFT_ENDINGS.get(str(node.get("class_type")), ("_.mp4",)):
+                yield OutputFile(f"{name}_00001{ending}", folder)
 
 
 def fetch_output(http: ComfyHttp, output: OutputFile, dest: Path, sleep: Callable[[float], None]) -> Path:

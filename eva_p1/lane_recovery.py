@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from eva_env_base import ComfyError
@@ -44,6 +44,7 @@ class Recovery:
     _fail: Callable[..., None]
     _show_queue: Callable[[], None]
     _row: Callable[..., None]
+    _take: Callable[[Job, Any], None]
 
     # ------------------------------------------------------------ asked by the agent
     @property
@@ -101,14 +102,20 @@ class Recovery:
         self._pick_up()
 
     def _pick_up(self) -> None:
-        """Takes up prompts that were left in flight. Unknown ones are recorded as lost."""
+        """Takes up prompts that were left in flight. Those the server knows nothing of, and left no clip of, are recorded as lost."""
         states = states_of(self.client, self._resumed)
+        clips = self._clips_of(job for state, job in states if state == "unknown")
         self._resumed = []
         for state, job in states:
-            if state == "unknown":
+            clip = clips.get(job.prompt_id)
+            if state == "unknown" and clip is None:
                 self.owner.record_failure(job, "lost", f"{self.api} does not know this prompt any more")
             elif self.owner.adopt(job):
-                self.owner.say(f"picked up a prompt left in flight, which {RESUME_WORDS[RESUME_ORDER[state]]}: {job.combo_key}")
+                known = RESUME_WORDS[RESUME_ORDER["done" if clip else state]]
+                self.owner.say(f"picked up a prompt left in flight, which {known}: {job.combo_key}")
+                if clip is not None:
+                    self._take(job, clip)
+                    continue
                 with self._lock:
                     self._jobs.append(job)
             else:
@@ -116,20 +123,30 @@ class Recovery:
         self._show_queue()
 
     def _reconcile(self, lost: Job | None = None) -> None:
-        """After a restart of the server: prompts it no longer knows are posted again, each at most once."""
+        """After a restart of the server: prompts it no longer knows are posted again, each at most once, unless their clip is there."""
         with self._lock:
             jobs = [job for job in self._jobs if job.posted and job is not lost]
             gone = [lost] if lost is not None and lost in self._jobs else []
         self.client.system_stats()
         states = states_of(self.client, jobs)
-        for job in [*gone, *(job for state, job in states if state == "unknown")]:
-            if job.attempts < MAX_POSTS:
+        unknown = [*gone, *(job for state, job in states if state == "unknown")]
+        clips = self._clips_of(unknown)
+        for job in unknown:
+            if job.prompt_id in clips:
+                self.owner.say(f"{self.api} forgot a prompt (was it restarted?), but had saved its clip: {job.combo_key}")
+                self._take(job, clips[job.prompt_id])
+            elif job.attempts < MAX_POSTS:
                 self.owner.say(f"{self.api} forgot a prompt (was it restarted?); it is queued again: {job.combo_key}", logging.WARNING)
                 job.posted, job.started_at = False, None
             else:
                 self._drop(job)
                 self._fail(job, "lost", f"{self.api} lost this prompt twice")
         self.kick()
+
+    def _clips_of(self, forgotten: Iterable[Job]) -> dict[str, Any]:
+        """Whole clips of prompts the server forgot after saving them, by prompt id: what is paid for is not rendered again."""
+        found = {job.prompt_id: self.owner.rescued(self.client, job) for job in forgotten}
+        return {prompt_id: finished for prompt_id, finished in found.items() if finished is not None}
 
     def _leave_to_others(self) -> None:
         """Frees the tries of a server that stays away."""

@@ -46,6 +46,7 @@ class LaneOwner(Protocol):
     def graph_for(self, job: Job) -> dict[str, Any]: ...
     def is_banned(self, key: str) -> bool: ...
     def take_result(self, lane: Lane, job: Job, finished: Any) -> None: ...
+    def rescued(self, client: Any, job: Job) -> Any: ...
     def record_failure(self, job: Job, kind: str, reason: str, run_seconds: float = 0.0) -> None: ...
     def withdraw(self, job: Job, reason: str) -> None: ...
     def set_aside(self, job: Job) -> None: ...
@@ -260,13 +261,16 @@ class Lane(Withdrawals, Recovery):
         except ComfyError as error:
             self._on_away(str(error))
             return
-        if finished is None:  # stopped or withdrawn
-            return
+        if finished is not None:  # else stopped or withdrawn
+            self._take(job, finished)
+
+    def _take(self, job: Job, finished: Any) -> None:
+        """Hands a finished prompt on to be scored; its place is free."""
         with self._lock:
             self._scoring += 1
             self._head_since = self._monotonic()
         self._drop(job)
-        owner.take_result(self, job, finished)
+        self.owner.take_result(self, job, finished)
 
     def _on_prompt_failed(self, job: Job, error: PromptFailed) -> None:
         if error.kind == "lost":

@@ -147,6 +147,14 @@ class FakeComfy:
         dest.write_bytes((self.folder / output.filename).read_bytes())
         return dest
 
+    def left_by(self, graph: dict[str, Any], prompt_id: str) -> Finished | None:
+        self._alive()
+        name = self._file(FakePrompt(prompt_id, graph))
+        if not (self.folder / name).exists():
+            return None
+        videos = (OutputFile(name),)
+        return Finished(prompt_id, videos, videos, cached=False, seconds=None)
+
     def close(self) -> None:
         pass
 
