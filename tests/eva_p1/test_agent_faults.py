@@ -102,7 +102,8 @@ def test_every_kind_of_fault_is_tried() -> None:
 @pytest.mark.parametrize("fault", CASES)
 def test_a_fault(store: StateStore, tmp_path: Path, fault: str) -> None:
     with running_simulator(tmp_path / "pod", port=0, job_seconds=0.25, faults=[fault]) as sim:
-        check(store, tmp_path, Run(store, tmp_path, sim.url).end(), CASES[fault])
+        timeout = 6.0 if fault.startswith("hang") else 60.0
+        check(store, tmp_path, Run(store, tmp_path, sim.url, job_timeout=timeout).end(), CASES[fault])
         struck = sim.stats()
         assert struck["jobs_done"] + struck["jobs_failed"] <= TRIES + 2
 
@@ -116,7 +117,7 @@ def test_the_line_cut_at_each_step(store: StateStore, tmp_path: Path, route: str
         faults += ["oom:job=2" if route == "free" else "hang:job=2"]
     kinds = {"free": ("oom",), "interrupt": ("timeout",)}.get(route, ())
     with running_simulator(tmp_path / "pod", port=0, job_seconds=0.25, faults=faults) as sim:
-        check(store, tmp_path, Run(store, tmp_path, sim.url, job_timeout=2.0).end(), kinds)
+        check(store, tmp_path, Run(store, tmp_path, sim.url, job_timeout=6.0 if route == "interrupt" else 60.0).end(), kinds)
         assert sim.stats()["jobs_done"] == TRIES - len(kinds)
 
 

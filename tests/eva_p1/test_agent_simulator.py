@@ -83,7 +83,7 @@ def test_faults_are_recorded_and_the_loop_goes_on(store: StateStore, tmp_path: P
 
 def test_a_hanging_prompt_is_interrupted(store: StateStore, tmp_path: Path) -> None:
     with running_simulator(tmp_path / "video", speed=200, faults=["hang:job=1"]) as sim:
-        agent = agent_on(store, tmp_path, sim, options=replace(OPTIONS, job_timeout=1.0))
+        agent = agent_on(store, tmp_path, sim, options=replace(OPTIONS, job_timeout=6.0))
         stats = agent.search_v4(3)
         close(agent)
     assert (stats["scored"], stats["failed"]) == (2, 1)
