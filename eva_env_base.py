@@ -23,6 +23,7 @@ import argparse
 import importlib.util
 import logging
 import logging.handlers
+import math
 import os
 import sys
 from collections.abc import Mapping
@@ -143,6 +144,11 @@ SETTINGS: tuple[SettingSpec, ...] = (
     SettingSpec("openrouter_key", ("OPENROUTER_API_KEY",), "--openrouter-key", "key for the optional vision LLM", "none"),
     SettingSpec("openrouter_base_url", ("OPENROUTER_BASE_URL",), None, "address of the vision LLM's API", "https://openrouter.ai/api/v1"),
     SettingSpec("lang", ("EVA_LANG",), None, "language of the pages: en or uk (a switch on the page overrides it)", "en"),
+    SettingSpec("budget_minutes", ("EVA_BUDGET_MINUTES",), "--budget-minutes", "GPU minutes a run may spend", "no limit"),
+    SettingSpec(
+        "budget_dollars", ("EVA_BUDGET_DOLLARS",), "--budget-dollars", "dollars a run may spend; needs the price of a GPU hour", "no limit"
+    ),
+    SettingSpec("gpu_price", ("EVA_GPU_PRICE",), "--gpu-price", "dollars a GPU hour costs on each server", "none"),
     SettingSpec("models_dir", ("EVA_MODELS_DIR",), "--models-dir", "weights put there by you or downloaded", "ROOT/models"),
 )
 SPEC_BY_NAME: dict[str, SettingSpec] = {spec.name: spec for spec in SETTINGS}
@@ -167,6 +173,9 @@ class Settings:
     models_dir: Path
     origin: Mapping[str, str]
     pod_id: str | None = None
+    budget_minutes: float | None = None
+    budget_dollars: float | None = None
+    gpu_price: float | None = None
 
     @property
     def on_loopback(self) -> bool:
@@ -251,6 +260,25 @@ def resolve_settings(flags: argparse.Namespace | Mapping[str, Any] | None = None
     port_text = str(pick("port", 8189))
     if not (port_text.isascii() and port_text.isdigit() and 0 <= int(port_text) <= 65535):
         raise UsageError(f"{origin['port']}: {port_text!r} is not a port number (0 to 65535)")
+
+    def amount(name: str, unit: str) -> float | None:
+        text = pick(name, None)
+        if text is None:
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and value > 0):
+            raise UsageError(f"{origin[name]}: {text!r} is not an amount of {unit}; give a number above 0")
+        return value
+
+    budget_minutes, budget_dollars = amount("budget_minutes", "GPU minutes"), amount("budget_dollars", "dollars")
+    gpu_price = amount("gpu_price", "dollars an hour")
+    if budget_dollars is not None and gpu_price is None:
+        raise UsageError(f"{origin['budget_dollars']} needs the price of a GPU hour: give --gpu-price, or set EVA_GPU_PRICE")
+    if gpu_price is not None and budget_dollars is None and origin["gpu_price"] == "--gpu-price":
+        raise UsageError("--gpu-price without --budget-dollars limits nothing: give --budget-dollars too, or leave it out")
     pod_id = env.get("RUNPOD_POD_ID") or None
     host = str(pick("host", "0.0.0.0" if pod_id else "127.0.0.1"))
     lang = str(pick("lang", "en")).lower()
@@ -270,6 +298,9 @@ def resolve_settings(flags: argparse.Namespace | Mapping[str, Any] | None = None
         models_dir=models_dir,
         origin=origin,
         pod_id=pod_id,
+        budget_minutes=budget_minutes,
+        budget_dollars=budget_dollars,
+        gpu_price=gpu_price,
     )
 
 

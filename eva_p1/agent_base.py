@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from eva_env_base import ClipError, ComfyError, ComfyUnavailable, PromptFailed, StateError, UsageError
-from eva_p1.agent_budget import Tickets
+from eva_p1.agent_budget import Spend, Tickets
 from eva_p1.agent_choice import Chooser, PromptSource
 from eva_p1.agent_hooks import HookChain
 from eva_p1.agent_ledger import Ledger
@@ -29,6 +29,7 @@ from eva_p1.agent_scoring import ScoringPool
 from eva_p1.agent_servers import Servers, server_name
 from eva_p1.agent_service import LaneService
 from eva_p1.agent_types import AgentOptions, Analysis, Job, Params, ScoredClip
+from eva_p1.agent_worth import Worth
 from eva_p1.lanes import Lane
 from eva_p1.review_order import ORDER_NAME, OrderWriter
 from eva_state.keys import combo_key
@@ -83,6 +84,7 @@ class EnhancedVideoAgentV4(LaneService):
         self.desk = RequestDesk(self.ledger, lambda: self._servers.space, rng)
         self.hooks = HookChain([self.desk, *policies])
         self.tickets = Tickets(0)
+        self.spend = Spend(self.options)
         self.stopping = threading.Event()
         self._clock = clock
         self._servers = Servers(workflow if callable(workflow) else lambda _info: dict(workflow), space)
@@ -97,12 +99,14 @@ class EnhancedVideoAgentV4(LaneService):
             unfit=self._servers.unfit,
             space=lambda: self._servers.space,
             options=self.options,
+            spend=lambda: self.spend,
             clock=clock,
         )
         self._lanes: list[Lane] = []
         self._pool: ScoringPool | None = None
         self._error: BaseException | None = None
         self._order: OrderWriter | None = None
+        self._worth: Worth | None = None
 
     # ------------------------------------------------------------ the three calls of the contract
     def run_iteration_v4(self, params: Params) -> tuple[float, dict[str, Any], Path, dict[str, Any]]:
@@ -144,6 +148,7 @@ class EnhancedVideoAgentV4(LaneService):
             raise UsageError(f"iterations must be 0 (no end) or more, not {iterations}")
         total = iterations or None
         self.tickets = Tickets(total)
+        self.spend = self.ledger.spend = Spend(self.options, self._chooser.expected_minutes, self.board.elapsed)
         self.board.begin(total, self.ledger.best())
         live = LiveWriter(self.board, self.state_dir / STATUS_NAME, write_live) if self.state_dir is not None else None
         if live is not None:
@@ -151,6 +156,7 @@ class EnhancedVideoAgentV4(LaneService):
         self._pool = ScoringPool(max(self.options.scoring_workers, len(self.clients)))
         try:
             self._warm_start()
+            self._worth = Worth(self.bandit)
             self._hold(None)
             self.desk.begin()
             if self.state_dir is not None:
@@ -189,7 +195,9 @@ class EnhancedVideoAgentV4(LaneService):
                 log.info("nothing to recommend: %s", error)
             figures = {name: snapshot[name] for name in ("scored", "failed", "best_score", "best_combo", "gpu_minutes", "simulator")}
             learned = {"banned": self.ledger.ban_count, "recommend": recommend, "bandit": self.bandit.status()}
-            return {"iterations": snapshot["iteration"], **figures, **learned}
+            spent = self.spend.report()
+            worth = self._worth.report(spent["minutes"]) if self._worth is not None else {}
+            return {"iterations": snapshot["iteration"], **figures, **learned, "budget": {**spent, **worth}}
 
     def stop(self, reason: str = "stopped") -> None:
         """Ends the run soon: nothing new is chosen, waiting prompts are taken back, clips at hand are still scored. Any thread."""
@@ -237,6 +245,9 @@ class EnhancedVideoAgentV4(LaneService):
         simulator = self._servers.profile(job.api).simulator
         entry = build_entry(job, video, analysis, run_seconds=seconds, at=self._clock(), simulator=simulator)
         bans = self.ledger.generated(job, entry, analysis.score, minutes)
+        if self._worth is not None:
+            with self.ledger.lock:
+                self._worth.scored(analysis.score)
         self.board.learn_time(job.params, job.seconds, seconds)
         tries = self._settle(job)
         last = {"combo_key": job.combo_key, "video": video, "score": analysis.score, "metrics": analysis.metrics}
@@ -284,12 +295,15 @@ class EnhancedVideoAgentV4(LaneService):
             best = next((state for state in ("running", "waiting_for_server") if state in states), "starting")
             self.board.set_state(best)
             self.board.set_requests(self.desk.waiting)
+            self.board.set_budget(self.spend.report() if self.spend.limit is not None else None)
 
     def _wind_down(self, live: LiveWriter | None) -> None:
         """Ends lanes and pool, writes the views and the last live status."""
         self.board.set_state("stopping")
         for lane in self._lanes:
             lane.kick()
+        if self._order is not None:
+            self._order.close()
         late = self._pool.close(self.options.drain_timeout) if self._pool is not None else 0
         if late:
             log.warning("%d clip(s) are still being scored; the next run picks them up", late)

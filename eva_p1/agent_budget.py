@@ -1,12 +1,13 @@
-"""How much may still be tried, and when a server that keeps failing must rest."""
+"""How much may still be tried and spent, and when a server that keeps failing must rest."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
-from eva_p1.agent_types import QUIET_KINDS
+from eva_p1.agent_types import QUIET_KINDS, AgentOptions, Job
 
 
 class Tickets:
@@ -49,6 +50,89 @@ class Tickets:
         """True when every try asked for has ended."""
         with self._lock:
             return self._total is not None and self._settled >= self._total
+
+
+class Spend:
+    """GPU minutes of one run against what may be spent. Thread-safe.
+
+    A try is committed when it is chosen and counts with its expected minutes, as the prices learned meanwhile have them; once it has run
+    longer than that, with what it has run. When it ends, however it ends, what it really took is spent instead.
+
+    ``expected``: minutes a job is expected to take; ``elapsed``: seconds it has been running so far.
+    """
+
+    def __init__(
+        self,
+        options: AgentOptions,
+        expected: Callable[[Job], float] = lambda _job: 0.0,
+        elapsed: Callable[[Job], float] = lambda _job: 0.0,
+    ):
+        self._lock = threading.Lock()
+        self._expected, self._elapsed = expected, elapsed
+        self.price = options.gpu_price
+        limits = [options.budget_minutes] if options.budget_minutes is not None else []
+        if options.budget_dollars is not None and options.gpu_price:
+            limits.append(60.0 * options.budget_dollars / options.gpu_price)
+        self.limit: float | None = min(limits) if limits else None
+        self._spent = 0.0
+        self._committed: list[Job] = []
+        self._refused = False  # nothing fitted, and nothing has changed since
+
+    def commit(self, job: Job) -> None:
+        """``job`` is under way. Nothing changes when it was already."""
+        with self._lock:
+            if not any(other is job for other in self._committed):
+                self._committed.append(job)
+
+    def ended(self, job: Job, minutes: float) -> None:
+        """``job`` ended and took ``minutes`` (0 for a prompt that never started)."""
+        with self._lock:
+            self._committed = [other for other in self._committed if other is not job]
+            self._spent += minutes
+            self._refused = False
+
+    def refused(self) -> bool:
+        """No try fits now; True when none will: nothing is under way whose end could leave more than expected."""
+        with self._lock:
+            self._refused = True
+            return not self._committed
+
+    @property
+    def waits(self) -> bool:
+        """True while nothing fitted and nothing has ended since."""
+        return self._refused
+
+    @property
+    def under_way(self) -> int:
+        """Tries that are committed and have not ended."""
+        with self._lock:
+            return len(self._committed)
+
+    @property
+    def spent(self) -> float:
+        """Minutes of the tries that have ended."""
+        with self._lock:
+            return self._spent
+
+    @property
+    def left(self) -> float | None:
+        """Minutes left once everything under way has ended as expected; None without a limit."""
+        if self.limit is None:
+            return None
+        with self._lock:
+            spent, jobs = self._spent, list(self._committed)
+        return self.limit - spent - sum(max(self._expected(job), self._elapsed(job) / 60.0) for job in jobs)
+
+    def report(self) -> dict[str, Any]:
+        """``minutes`` spent, ``limit`` and ``left`` in minutes (None without a limit), and in dollars where a price is known."""
+        with self._lock:
+            left = None if self.limit is None else max(0.0, self.limit - self._spent)
+            out: dict[str, Any] = {"minutes": round(self._spent, 3), "limit": self.limit, "left": left}
+            if self.price is not None:
+                rate = self.price / 60.0
+                out |= {"price": self.price, "dollars": self._spent * rate}
+                out |= {f"{name}_dollars": None if out[name] is None else out[name] * rate for name in ("limit", "left")}
+            return out
 
 
 class Streak:

@@ -17,9 +17,11 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from eva_env_base import EvaError, UsageError
+from eva_p1.agent_budget import Spend
 from eva_p1.agent_hooks import AgentControl, HookChain
 from eva_p1.agent_oom import smaller_params
 from eva_p1.agent_types import AgentOptions, Job, Params, PromptText, Proposal
+from eva_p1.bandit_prices import NothingFits
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 # and the search space contradict each other, and a person has to look.
 MAX_REFUSALS = 200
 MAX_PROMPT_DRAWS = 50
+# Before the first price is known physics may be wrong by a factor of ten; a budget then reckons each try this many times.
+CAUTION = 3.0
 MAX_SEED = 2**48  # exact in JSON readers that hold numbers as doubles, and below every sampler node's limit
 
 
@@ -52,8 +56,11 @@ class Chooser:
         unfit: Callable[[Params], str | None],
         space: Callable[[], Any],
         options: AgentOptions,
+        spend: Callable[[], Spend] | None = None,
         clock: Callable[[], float] = time.time,
     ):
+        unlimited = Spend(AgentOptions())
+        self._spend = spend or (lambda: unlimited)
         self._bandit, self._prompts, self._hooks, self._rng = bandit, prompts, hooks, rng
         self._key_of, self._check_text, self._is_banned = key_of, check_text, is_banned
         self._unfit, self._space = unfit, space
@@ -63,16 +70,17 @@ class Chooser:
     def choose(self, agent: AgentControl, api: str) -> Job:
         """The next job for the server at ``api``; its params are in flight in the bandit.
 
-        Raises :class:`UsageError` where nothing may be tried (everything banned, refused, or outside the whitelist).
+        Raises :class:`UsageError` where nothing may be tried (everything banned, refused, or outside the whitelist), and
+        :class:`NothingFits` where nothing fits into what is left to spend.
         """
         for item in [item for item in self._smaller if item[0].api == api]:
             self._smaller.remove(item)
             failed, params = item
-            reason = self._refusal(params)  # asked again: much may have happened since
+            reason = self._refusal(params) or self._too_dear(params, api)  # asked again: much may have happened since
             if reason is None:
-                return self.job_for(self._select([params]), api, again=failed)
+                return self.job_for(self._select([params], api), api, again=failed)
             log.info("%s is not tried after all: %s", self._key_of(params), reason)
-        plan = self._choose_params(agent)
+        plan = self._choose_params(agent, api)
         return self.job_for(plan.params, api, plan=plan)
 
     def after_oom(self, job: Job) -> str:
@@ -135,13 +143,52 @@ class Chooser:
     def _seed_of(self, source: Job | Proposal | None) -> int:
         return self._rng.randrange(MAX_SEED) if source is None or source.seed is None else source.seed
 
-    def _proposed(self, agent: AgentControl) -> Proposal | None:
+    def _limits(self, api: str) -> dict[str, Any]:
+        """What a choice may cost, for the bandit; nothing where there is no limit."""
+        spend = self._spend()
+        left = spend.left
+        if left is None:
+            return {}
+        return {"within": left / self._caution, "probe": not spend.under_way, "seconds": self._options.seconds, "server": api}
+
+    @property
+    def _caution(self) -> float:
+        return 1.0 if self._bandit.prices_known else CAUTION
+
+    @property
+    def prices_awaited(self) -> bool:
+        """True while there is a budget and no price is known: then nothing is queued behind another try."""
+        return self._spend().limit is not None and not self._bandit.prices_known
+
+    def expected_minutes(self, job: Job) -> float:
+        """GPU minutes a try is reckoned with; 0 where nothing tells."""
+        return self._expected(job.params, job.api)
+
+    def _expected(self, params: Params, api: str) -> float:
+        try:
+            return float(self._bandit.expected_minutes(params, self._options.seconds, api)) * self._caution
+        except ValueError as error:
+            log.info("no price can be told: %s", error)
+            return 0.0
+
+    def _too_dear(self, params: Params, api: str) -> str | None:
+        """Why these params do not fit into what is left to spend, or None."""
+        spend = self._spend()
+        left = spend.left
+        if left is None or (not spend.under_way and not self._bandit.prices_known and left > 0):
+            return None
+        expected = self._expected(params, api)
+        if expected <= left:
+            return None
+        return f"it is expected to take {expected:.1f} GPU minutes, {max(0.0, left):.1f} are left of the budget"
+
+    def _proposed(self, agent: AgentControl, api: str) -> Proposal | None:
         """The first proposal of a policy that can be tried, its params in flight."""
         for _ in range(MAX_REFUSALS):
             proposal, who = self._hooks.propose(agent)
             if proposal is None:
                 return None
-            reason = self._refusal(proposal.params) or self._misfit(proposal)
+            reason = self._refusal(proposal.params) or self._misfit(proposal) or self._too_dear(proposal.params, api)
             if reason is None:
                 try:
                     return replace(proposal, params=dict(self._bandit.select_params(among=[proposal.params])))
@@ -163,7 +210,7 @@ class Chooser:
             return f"the content policy refuses the prompt: {error}"
         return None
 
-    def _choose_params(self, agent: AgentControl) -> Proposal:
+    def _choose_params(self, agent: AgentControl, api: str) -> Proposal:
         among = self._hooks.whitelist(self._key_of)
         if among is not None:
             reasons = {self._key_of(params): self._veto(params) for params in among}
@@ -171,13 +218,13 @@ class Chooser:
             if not among:
                 why = "; ".join(dict.fromkeys(str(reason) for reason in reasons.values()))
                 raise UsageError(f"none of the {len(reasons)} combos of the whitelist can be tried: {why}")
-        proposed = self._proposed(agent)
+        proposed = self._proposed(agent, api)
         if proposed is not None:
             return proposed
         refused: list[Params] = []
         try:
             for _ in range(MAX_REFUSALS):
-                params = self._select(among)
+                params = self._select(among, api)
                 reason = "it is banned" if self._is_banned(self._key_of(params)) else self._hooks.refusal(params)
                 if reason is None:
                     return Proposal(params)
@@ -192,9 +239,12 @@ class Chooser:
         key = self._key_of(params)
         return f"{key} is banned" if self._is_banned(key) else self._unfit(params)
 
-    def _select(self, among: list[Params] | None) -> Params:
+    def _select(self, among: list[Params] | None, api: str) -> Params:
+        only = {} if among is None else {"among": among}
         try:
-            return dict(self._bandit.select_params(among=among) if among is not None else self._bandit.select_params())
+            return dict(self._bandit.select_params(**only, **self._limits(api)))
+        except NothingFits:
+            raise
         except ValueError as error:  # the bandit's way to say that no arm is left
             raise UsageError(f"nothing is left to try: {error}; lift a ban or widen the search space") from error
 

@@ -32,6 +32,7 @@ class Ledger:
         self._rewards: dict[str, dict[str, float]] = {}  # combo key -> clip -> reward, oldest clip first
         self._claims: dict[str, str] = {}  # clip -> prompt id
         self._started = False
+        self.spend: Any = None  # the run's ``agent_budget.Spend``, told of every try that ends
 
     # ------------------------------------------------------------ before and beside the run
     def warm_start(self) -> int:
@@ -137,12 +138,14 @@ class Ledger:
             self.store.generated(job.prompt_id, entry, reward, minutes)
             self.answer(job.request, "made", prompt_id=job.prompt_id, video=entry["video"])
             self._remember(job.combo_key, entry["video"], reward)
+            price = {"cost_minutes": minutes or None, "seconds": job.seconds or None, "server": job.api or None}
             try:
-                bans = self.bandit.update(job.params, reward, cost_minutes=minutes or None, source="auto", video=entry["video"])
+                bans = self.bandit.update(job.params, reward, source="auto", video=entry["video"], **price)
             except ValueError as error:  # a server that numbers its files anew may use a name again
                 log.warning("the clip %s teaches nothing: %s", entry["video"], error)
                 self.bandit.cancel(job.params)
                 bans = []
+            self._paid(job, minutes)
         training_log.info("%s reward=%.4f minutes=%.3f video=%s", job.combo_key, reward, minutes, entry["video"])
         return list(bans or ())
 
@@ -155,6 +158,11 @@ class Ledger:
                 self.bandit.cancel(job.params)
             else:
                 self.bandit.fail(job.params, kind, cost_minutes=minutes or None)
+            self._paid(job, minutes)
+
+    def _paid(self, job: Job, minutes: float) -> None:
+        if self.spend is not None:
+            self.spend.ended(job, minutes)
 
     # ------------------------------------------------------------ bans
     def ban(self, key: str, reason: str, by: str) -> bool:

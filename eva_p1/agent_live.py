@@ -95,6 +95,7 @@ class Board:
         self._skipped = 0
         self._holding = ""
         self._requests = 0
+        self._budget: dict[str, Any] | None = None
         self._previews: dict[str, tuple[int, bytes]] = {}  # by server: how many pictures its prompt sent, and the last
 
     # ------------------------------------------------------------ written by the agent
@@ -114,6 +115,11 @@ class Board:
     def set_requests(self, waiting: int) -> None:
         with self._lock:
             self._requests = waiting
+
+    def set_budget(self, report: dict[str, Any] | None) -> None:
+        """What was spent and is left (``agent_budget.Spend.report``); None without a limit."""
+        with self._lock:
+            self._budget = report
 
     def preview(self, job: Job, image: bytes) -> None:
         """A picture of what ``job`` looks like by now."""
@@ -259,6 +265,7 @@ class Board:
                 "last": self._last,
                 "eta_seconds": self._eta(servers),
                 "gpu_minutes": round(self._gpu_minutes, 3),
+                "budget": self._budget,
                 "message": self._messages[-1] if self._messages else "",
                 "messages": list(self._messages),
                 "servers": servers,
@@ -273,15 +280,23 @@ class Board:
         return {**row, "now": now, "waiting": [{"combo_key": job.combo_key, "prompt_id": job.prompt_id} for job in row.get("waiting", [])]}
 
     def _eta(self, servers: list[dict[str, Any]]) -> float | None:
-        """Seconds to the end of the run: what is rendering, plus the tries still to come shared by the servers at work."""
+        """Seconds to the end of the run: what is rendering, plus the tries still to come shared by the servers at work.
+
+        With a budget it is what is left of that, where that ends the run earlier.
+        """
         typical = self.times.typical()
-        if self._total is None or typical is None:
-            return None
         working = [row for row in servers if row["state"] in ("running", "starting")] or servers
         running = [row["now"] for row in working if row["now"]]
+        if self._budget is not None:
+            paid_for = round(60.0 * self._budget["left"] / max(1, len(working)), 1)
+            tries = None if self._total is None or typical is None else self._eta_of_tries(typical, running, len(working))
+            return paid_for if tries is None else min(paid_for, tries)
+        return None if self._total is None or typical is None else self._eta_of_tries(typical, running, len(working))
+
+    def _eta_of_tries(self, typical: float, running: list[dict[str, Any]], working: int) -> float:
         left_now = sum(typical if now["seconds_left"] is None else now["seconds_left"] for now in running)
-        later = max(0, self._total - self._tries - len(running)) * typical
-        return round((left_now + later) / max(1, len(working)), 1)
+        later = max(0, (self._total or 0) - self._tries - len(running)) * typical
+        return round((left_now + later) / max(1, working), 1)
 
 
 class LiveWriter:

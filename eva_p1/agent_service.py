@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eva_env_base import ClipError, EvaError, StateError, UsageError
-from eva_p1.agent_budget import Tickets
+from eva_p1.agent_budget import Spend, Tickets
 from eva_p1.agent_choice import Chooser
 from eva_p1.agent_controls import Controls
 from eva_p1.agent_hooks import HookChain
@@ -21,6 +21,7 @@ from eva_p1.agent_results import is_whole, name_of_clip, take_clip
 from eva_p1.agent_scoring import ScoringPool
 from eva_p1.agent_servers import Servers, server_name
 from eva_p1.agent_types import AgentOptions, FailedTry, Job
+from eva_p1.bandit_prices import NothingFits
 from eva_p1.lanes import Lane
 
 log = logging.getLogger("eva.agent")
@@ -32,6 +33,7 @@ class LaneService(Controls):
     options: AgentOptions
     board: Board
     tickets: Tickets
+    spend: Spend
     stopping: threading.Event
     hooks: HookChain
     desk: RequestDesk
@@ -59,6 +61,8 @@ class LaneService(Controls):
 
     def next_job(self, api: str, behind: bool) -> Job | None:
         """The next try for a server; ``behind``: to wait behind another there. At the end of a run idle servers come first."""
+        if self.spend.waits or (behind and self._chooser.prices_awaited):
+            return None
         hungry = sum(lane.hungry for lane in self._lanes if lane.api != api) if behind else 0
         if not self.tickets.take(hungry):
             if not behind:
@@ -69,6 +73,11 @@ class LaneService(Controls):
                 self._drain()
                 job = self._chooser.choose(self, api)
                 self.ledger.submitted(job)
+                self._commit(job)
+        except NothingFits as error:
+            self.tickets.give_back()
+            self._budget_used(error)
+            return None
         except UsageError as error:  # nothing is left to try: what is under way still ends
             self.tickets.give_back()
             self.tickets.close()
@@ -82,7 +91,17 @@ class LaneService(Controls):
         job.ticket = self.tickets.take()
         if job.ticket:
             self.ledger.mark_in_flight(job.params)
+            self._commit(job)
         return job.ticket
+
+    def _commit(self, job: Job) -> None:
+        self.spend.commit(job)
+
+    def _budget_used(self, error: NothingFits) -> None:
+        """Nothing fits into what is left: the run ends once everything under way has, unless that leaves more than expected."""
+        if self.spend.refused():
+            self.tickets.close()
+            self.say(f"the budget ends the run: {error}")
 
     def renamed(self, job: Job, prompt_id: str) -> None:
         """The server chose an id of its own (those before September 2025 do): the journal must know the prompt by it."""

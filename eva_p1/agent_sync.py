@@ -16,6 +16,7 @@ from eva_p1.agent_types import BLAMELESS_KINDS
 from eva_state.keys import is_pattern, matches
 
 log = logging.getLogger(__name__)
+PRICED = 2000  # of so many of the latest clips it is looked up how long they are and which server made them
 
 
 def reward_of_rating(quality: float) -> float:
@@ -67,11 +68,14 @@ class StateSync:
 
     def _learn_history(self) -> int:
         count = 0
-        for seen in self._store.observations():
-            entry = self._store.entry(seen.video) if seen.source == "human" else None
-            judged = [("auto", entry["score"])] if entry and is_reward(entry.get("score")) else []
+        seen_all = list(self._store.observations())
+        for number, seen in enumerate(seen_all):
+            priced = len(seen_all) - number <= PRICED and seen.cost_minutes is not None
+            entry = self._store.entry(seen.video) if seen.source == "human" or priced else None
+            judged = [("auto", entry["score"])] if entry and is_reward(entry.get("score")) and seen.source == "human" else []
+            price = {"cost_minutes": seen.cost_minutes, **price_facts(entry)}
             for source, reward in [*judged, (seen.source, seen.reward)]:
-                self._teach(seen.video, seen.params, reward, source, seen.cost_minutes)
+                self._teach(seen.video, seen.params, reward, source, **price)
             count += 1
         for failure in self._store.failures():
             if failure.get("kind") in BLAMELESS_KINDS:
@@ -114,9 +118,9 @@ class StateSync:
         log.info("rating %s of %s taken in", quality, name)
         return self._teach(name, entry["params"], reward_of_rating(quality), "human")
 
-    def _teach(self, name: str, params: Any, reward: float, source: str, cost: float | None = None) -> list[tuple[str, str]]:
+    def _teach(self, name: str, params: Any, reward: float, source: str, **price: Any) -> list[tuple[str, str]]:
         try:
-            bans = self._bandit.update(params, reward, cost_minutes=cost, source=source, video=name)
+            bans = self._bandit.update(params, reward, source=source, video=name, **price)
         except (ValueError, KeyError, TypeError) as error:
             log.warning("the clip %s teaches nothing: %s", name, error)
             return []
@@ -158,6 +162,15 @@ class StateSync:
             log.warning("the ban of %s: %s", key, error)
         log.info("banned: %s (%s)", key, reason or "no reason given")
         return True
+
+
+def price_facts(entry: Mapping[str, Any] | None) -> dict[str, Any]:
+    """``seconds`` of clip and ``server`` of a history entry, where it tells them: what its price depends on."""
+    seconds, server = (entry or {}).get("seconds"), (entry or {}).get("api")
+    return {
+        "seconds": float(seconds) if isinstance(seconds, (int, float)) and seconds > 0 else None,
+        "server": server if isinstance(server, str) and server else None,
+    }
 
 
 def is_reward(value: Any) -> bool:

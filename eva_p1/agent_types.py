@@ -37,6 +37,7 @@ class AgentOptions:
     oom_retry        a prompt that ran out of memory is tried once more with fewer pixels or frames
     give_up          seconds a server may be away or take nothing, until its prompts are left to the other servers at work
     prefix           first part of the names of the clips
+    budget_minutes   GPU minutes a run may spend; budget_dollars the same in dollars at gpu_price an hour; the first reached holds
     """
 
     depth: int = 2
@@ -52,6 +53,9 @@ class AgentOptions:
     oom_retry: bool = True
     give_up: float = 20.0
     prefix: str = "eva"
+    budget_minutes: float | None = None
+    budget_dollars: float | None = None
+    gpu_price: float | None = None
 
 
 @dataclass

@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from .bandit_cost import CostModel
 from .bandit_explain import advice, best_arms, confidence, hopeless, interactions, main_effects
 from .bandit_failures import success_probability
 from .bandit_kernel import AUTO
 from .bandit_learner import Learner
 from .bandit_policies import MODEL_POLICIES, Choice, bound_index
+from .bandit_prices import BanditPrices
 from .bandit_records import AUTOBAN_MEAN, AUTOBAN_TRIES, Ledger, key_from, total_cost
 from .bandit_value import value_of_rating
 from .search_space import SearchSpace
 
 
-class BanditReads:
+class BanditReads(BanditPrices):
     """The reading half of :class:`eva_p1.multi_bandit.MultiDimensionalBandit`."""
 
     _lock: threading.RLock
@@ -58,18 +58,6 @@ class BanditReads:
         minutes = cost.minutes(cells) if cost is not None and cost.observed else None
         counts = partial(self._counts, cells)
         return Choice(cells, self._rng, self._learner.posterior, counts, success, minutes, self._exponent, self._beta)
-
-    def _cost_model(self) -> CostModel:
-        model = CostModel(self._learner.grid)
-        cells, minutes = [], []
-        for clip in self._ledger.clips:  # a failure broke off at some point: it does not tell the price of a whole try
-            cell = self._learner.cell_of(clip.key)
-            if cell is not None and clip.cost_minutes:
-                cells.append(cell)
-                minutes.append(clip.cost_minutes)
-        if cells:
-            model.learn(cells, minutes)
-        return model
 
     # ------------------------------------------------------------ the bet
     def recommend(self) -> dict[str, Any]:

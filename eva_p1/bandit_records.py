@@ -29,6 +29,9 @@ class Clip:
     cost_minutes: float | None = None
     count: int = 1
     number: int = 0
+    seconds: float | None = None  # length of the clip, and the server that made it: what its price depends on
+    server: str | None = None
+    elsewhere: bool = False  # told by a warm start: it teaches, but was neither tried nor paid for here
 
     @property
     def reward(self) -> float | None:

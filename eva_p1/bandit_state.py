@@ -126,6 +126,9 @@ def parse_state(data: Mapping[str, Any]) -> Loaded:
                 cost_minutes=item.get("cost_minutes"),
                 count=max(1, _count(item.get("count", 1))),
                 number=_count(item.get("number", 0)),
+                seconds=item.get("seconds"),
+                server=item.get("server"),
+                elsewhere=bool(item.get("elsewhere")),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             logger.warning("bandit state: clip %r left out: %s", item, error)
@@ -261,9 +264,10 @@ def state_dict(loaded: Loaded) -> dict[str, Any]:
 
 def _clip_dict(clip: Clip) -> dict[str, Any]:
     out = {"key": clip.key, "number": clip.number}
-    for name in ("video", "auto", "human", "cost_minutes"):
-        if getattr(clip, name) is not None:
-            out[name] = getattr(clip, name)
+    for name in ("video", "auto", "human", "cost_minutes", "seconds", "server", "elsewhere"):
+        value = getattr(clip, name)
+        if value is not None and value is not False:
+            out[name] = value
     if clip.count != 1:
         out["count"] = clip.count
     return out

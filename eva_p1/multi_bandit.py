@@ -142,7 +142,8 @@ class MultiDimensionalBandit(BanditReads):
 
         ``source`` is ``auto`` or ``human``. ``video`` names the clip: a human reward replaces the automatic one of the
         same clip, whichever came first, and a later reward of the same source replaces the earlier. Without a name
-        every call is a clip of its own. ``seconds`` of clip and ``server`` make the cost more telling. Raises ValueError naming what is wrong; then nothing has changed.
+        every call is a clip of its own. The cost depends on ``seconds`` of clip and ``server``. Raises ValueError naming what
+        is wrong; then nothing has changed.
         """
         reward, cost_minutes = check_reward(reward), check_cost(cost_minutes)
         _check_source(source)

@@ -33,14 +33,17 @@ from eva_env_base import (
 log = logging.getLogger("eva.cli")
 
 DEFAULT_WORKFLOW = PROJECT_DIR / "video_wan2_2_14B_t2v.json"
-AGENT_SETTINGS = ("root", "video_dir", "state_dir", "models_dir", "api", "openrouter_key")
+AGENT_SETTINGS = ("root", "video_dir", "state_dir", "models_dir", "api", "openrouter_key", "budget_minutes", "budget_dollars", "gpu_price")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 PATIENCE = 3.0  # seconds a server may be silent before the agent says so and waits with backoff
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="run_agent_qa.py", description="Generates clips with ComfyUI, scores them, and learns which settings are good."
+        prog="run_agent_qa.py",
+        description="Generates clips with ComfyUI, scores them, and learns which settings are good.",
+        epilog="A budget counts what this run spends, failed tries too; the next run starts with a whole one. No try is begun that is not "
+        "expected to fit in what is left, tries under way reckoned. The first limit that is reached, tries or budget, ends the run.",
     )
     run = parser.add_argument_group("the run")
     add = run.add_argument
@@ -143,7 +146,15 @@ def run_agent(args: argparse.Namespace, settings: Settings) -> int:
         reference = args.reference_file or settings.state_dir / REFERENCE_NAME
     policies = qa_policies(reference)
     length = {} if args.seconds is None else {"seconds": args.seconds}
-    options = AgentOptions(max_failures=args.max_failures, job_timeout=args.job_timeout or None, oom_retry=not args.no_oom_retry, **length)
+    options = AgentOptions(
+        max_failures=args.max_failures,
+        job_timeout=args.job_timeout or None,
+        oom_retry=not args.no_oom_retry,
+        budget_minutes=settings.budget_minutes,
+        budget_dollars=settings.budget_dollars,
+        gpu_price=settings.gpu_price,
+        **length,
+    )
     make_folder(settings.video_dir, "--video-dir")
     with ExitStack() as stack:
         logs = settings.state_dir / FOLDER

@@ -54,15 +54,31 @@ def counter(tries: int, total: int | None) -> str:
     return f"{tries}/{total}" if total else str(tries)
 
 
+def money(report: dict[str, Any]) -> list[str]:
+    """What a run spent, what is left, and what an improvement cost."""
+
+    def both(name: str, dollars: str) -> str:
+        return minutes(report[name]) + (f" (${report[dollars]:.2f})" if report.get(dollars) is not None else "")
+
+    line = f"spent {both('minutes', 'dollars')}"
+    if report.get("limit") is not None:
+        line += f" of {both('limit', 'limit_dollars')}, {both('left', 'left_dollars')} left"
+    each, gained = report.get("minutes_per_hundredth"), report.get("gained")
+    if each is not None:
+        price = f" (${each * report['price'] / 60:.3f})" if report.get("price") is not None else ""
+        return [line, f"the bet is {gained:.3f} better: {each:.2f} GPU min{price} for each 0.01"]
+    return [line] if gained is None else [line, "the bet is no better than before this run"]
+
+
 def summary(stats: dict[str, Any]) -> list[str]:
     """Lines at the end of a run."""
     best = "no clip scored yet" if stats["best_score"] is None else f"best {stats['best_score']:.3f}  {stats['best_combo']}"
-    lines = [f"{stats['scored']} scored, {stats['failed']} failed, {minutes(stats['gpu_minutes'])}", best]
+    lines = [f"{stats['scored']} scored, {stats['failed']} failed", best]
     bet = stats.get("recommend")
     if bet and stats["best_score"] is not None:
         key = f"{bet['sampler']}|{bet['scheduler']}|{bet['fps']}|{bet['cfg_scale']}|{bet['steps']}|{bet['width']}x{bet['height']}"
         lines.append(f"bet  {bet['mean']:.3f} ± {bet['sd']:.3f}  {key}")
-    return lines
+    return lines + money(stats.get("budget") or {"minutes": stats["gpu_minutes"]})
 
 
 class PlainDisplay(AgentHooks):
@@ -204,7 +220,8 @@ class RichDisplay(PlainDisplay):
             text.append("  best ").append(f"{snapshot['best_score']:.3f}", style=f"bold {score_style(snapshot['best_score'])}")
         if snapshot["failed"]:
             text.append(f"  {snapshot['failed']} failed", style="red")
-        text.append(f"  {minutes(snapshot['gpu_minutes'])}")
+        budget = snapshot.get("budget")
+        text.append(f"  {minutes(snapshot['gpu_minutes'])}" + (f" of {minutes(budget['limit'])}" if budget else ""))
         if snapshot["eta_seconds"] is not None:
             text.append("  ").append(duration(snapshot["eta_seconds"]), style="bold").append(" to go")
         if snapshot["state"] not in ("running", "starting"):

@@ -122,3 +122,10 @@ def test_a_log_file_that_cannot_be_opened_is_reported_and_survived(tmp_path: Pat
 def test_capabilities_look_without_importing() -> None:
     assert has_module("json") and not has_module("no_such_module_here") and not has_module("no_such.module")
     assert set(capabilities()) == {"video", "opencv", "torch", "mediapipe", "openai", "sklearn"}
+
+
+def test_budget_comes_from_flag_or_environment() -> None:
+    from_environment = resolve_settings({}, {"EVA_BUDGET_DOLLARS": "3", "EVA_GPU_PRICE": "1.5"})
+    assert (from_environment.budget_dollars, from_environment.gpu_price, from_environment.budget_minutes) == (3.0, 1.5, None)
+    assert resolve_settings({"budget_minutes": "20"}, {"EVA_BUDGET_MINUTES": "5"}).budget_minutes == 20.0
+    assert resolve_settings({}, {"EVA_GPU_PRICE": "1.5"}).gpu_price == 1.5  # a standing price limits nothing, and shows dollars

@@ -201,3 +201,30 @@ def test_settings_are_printed_and_secrets_hidden(capsys: pytest.CaptureFixture[s
     assert main(["--print-settings", "--openrouter-key", "sk-secret"]) == EXIT_OK
     out = capsys.readouterr().out
     assert "sk-secret" not in out and "--openrouter-key" in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--budget-minutes", "0"], "--budget-minutes"),
+        (["--budget-minutes", "soon"], "--budget-minutes"),
+        (["--budget-minutes", "nan"], "--budget-minutes"),
+        (["--budget-dollars", "-1", "--gpu-price", "2"], "--budget-dollars"),
+        (["--budget-dollars", "3"], "--gpu-price"),
+        (["--gpu-price", "2"], "--budget-dollars"),
+        (["--gpu-price", "2", "--budget-minutes", "3"], "--budget-dollars"),
+        (["--budget-dollars", "3", "--gpu-price", "inf"], "--gpu-price"),
+    ],
+)
+def test_a_wrong_budget_is_wrong_usage(flags: list[str], named: str, folders: list[str]) -> None:
+    code, out, err = run(*flags, *folders)
+    assert code == EXIT_USAGE and named in err and not out
+
+
+def test_a_budget_ends_a_run_on_the_simulator(tmp_path: Path, sim: SimHandle, folders: list[str]) -> None:
+    code, out, err = run("--api", sim.url, "--iterations", "60", "--budget-dollars", "0.05", "--gpu-price", "60", "--seed", "1", *folders)
+    assert (code, err) == (EXIT_OK, ""), out
+    made = knowledge(tmp_path)
+    paid = sum(entry["cost_minutes"] for entry in made)
+    assert 0 < len(made) <= 60 and paid <= 0.05 * 1.5
+    assert "spent " in out and "($0.0" in out and " left" in out
