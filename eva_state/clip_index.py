@@ -25,6 +25,7 @@ from eva_state.clip_source import Shown
 from eva_state.clip_table import SORTS, RowTable, Search, choices_of
 from eva_state.clip_text import in_names, in_texts
 from eva_state.heads import ByParams, Params
+from eva_state.predictions import ORDER_FILE, Predictions
 from eva_state.video_folder import ClipFile, VideoFolder
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class ClipIndex:
 
     def __init__(self, store: StateStore, video_dir: Path, *, clock: Callable[[], float] = time.time, scan_interval: float = 1.0):
         self.folder = VideoFolder(video_dir, clock)
+        self.predictions = Predictions(store.state_dir / ORDER_FILE)
         self._store = store
         self._clock = clock
         self._scan_interval = scan_interval
@@ -100,6 +102,7 @@ class ClipIndex:
         """Takes in what changed in the folder and in the store."""
         with self._scan_lock:
             changed, gone = self.folder.scan()
+        self.predictions.look()
         with self._lock:
             self._drain()
             for name in gone:
@@ -330,7 +333,8 @@ class ClipIndex:
             numbers = self._table.in_order(mask, wanted.sort, offset, limit, wanted.descending) if offset < total else []
             banned = self._banned()
             rows = [(self._table.rows[number], bool(banned >> number & 1)) for number in numbers]
-        return [item(row, self._store, is_banned) for row, is_banned in rows], total
+        said = self.predictions.latest
+        return [item(row, self._store, is_banned, said) for row, is_banned in rows], total
 
     def _look_for(self, wanted: Search) -> None:
         """Learns which rows hold the words; mostly outside the lock, so that who asks something else does not wait."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from eva_state.clip_rows import Row
 from eva_state.clip_source import Shown
 from eva_state.documents import entry_of
+from eva_state.predictions import NOTHING, Said
 
 if TYPE_CHECKING:
     from eva_state.store import StateStore
@@ -45,7 +46,7 @@ def _params(entry: Mapping[str, Any]) -> Mapping[str, Any]:
     return params if isinstance(params, Mapping) else {}
 
 
-def video_item(row: Row, store: StateStore, banned: bool) -> dict[str, Any]:
+def video_item(row: Row, store: StateStore, banned: bool, said: Said = NOTHING) -> dict[str, Any]:
     """An element of ``GET /api/videos``."""
     entry = _entry(store, row.alias or row.name)
     params = _params(entry)
@@ -71,10 +72,11 @@ def video_item(row: Row, store: StateStore, banned: bool) -> dict[str, Any]:
         "iteration": entry.get("iteration", row.position + 1 if row.position >= 0 else None),
         "found_in_knowledge": row.found,
         "match_method": "none" if not row.found else "exact" if row.alias is None else "basename",
+        "predicted": said.predicted(row.name, row.alias),
     }
 
 
-def search_item(row: Row, store: StateStore, banned: bool) -> dict[str, Any]:
+def search_item(row: Row, store: StateStore, banned: bool, said: Said = NOTHING) -> dict[str, Any]:
     """An element of ``GET /api/search``'s ``items``."""
     entry = _entry(store, row.alias or row.name)
     return {
@@ -92,4 +94,5 @@ def search_item(row: Row, store: StateStore, banned: bool) -> dict[str, Any]:
         "defects": [value for kind, value in row.facets if kind == "defect"],
         "tags": [value for kind, value in row.facets if kind == "tag"],
         "exists": row.file is not None,
+        "predicted": said.predicted(row.name, row.alias),
     }

@@ -4,11 +4,13 @@
 |---|---|
 | ``newest`` ``oldest`` | by the time they were made |
 | ``best`` ``worst`` | by automatic score |
-| ``informative`` | those whose rating is expected to improve what the agent bets on most (``review_order.json``, written by the agent) |
-| ``disagree`` | those whose automatic score is farthest from what the person gave similar clips |
+| ``informative`` | those whose rating is expected to improve what the agent bets on most |
+| ``best_predicted`` ``worst_predicted`` | by the rating the person is expected to give them |
+| ``disagree`` | those whose automatic score is farthest from the rating expected, or else from what the person gave similar clips |
 | ``random`` | by a hash of a seed and the name: the same order for the same seed |
 
-*Similar* means: the same combo, or, where nobody rated one of those, the same sampler and scheduler (two ratings at least).
+Gains and expected ratings are the agent's (``predictions``). *Similar* means: the same combo, or, where nobody rated one of
+those, the same sampler and scheduler (two ratings at least).
 """
 
 from __future__ import annotations
@@ -18,20 +20,18 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
 from eva_state.clip_index import ClipIndex, Search
 from eva_state.clip_items import video_item
 from eva_state.clip_rows import Row, flags_of, mask_of, rows_of
-from eva_state.live import read_live
+from eva_state.predictions import NOTHING, Said
 
 if TYPE_CHECKING:
     from eva_state.store import StateStore
 
-ORDERS = ("informative", "newest", "oldest", "best", "worst", "disagree", "random")
-ORDER_FILE = "review_order.json"
+ORDERS = ("informative", "newest", "oldest", "best", "worst", "best_predicted", "worst_predicted", "disagree", "random")
 LEAST_PAIR = 2  # ratings of a sampler and scheduler from which they say something about another of their combos
 DISAGREE_KEPT = 5.0  # seconds for which the comparison with all ratings is kept: it reads every row
 _PLAIN = {"newest": ("newest", None), "oldest": ("oldest", None), "best": ("score", True), "worst": ("score", False)}
@@ -47,11 +47,10 @@ class Ranking(NamedTuple):
 class ReviewOrder:
     """Pages of clips in any of :data:`ORDERS`. Thread-safe."""
 
-    def __init__(self, index: ClipIndex, store: StateStore, state_dir: Path):
-        self._index, self._store, self._path = index, store, state_dir / ORDER_FILE
+    def __init__(self, index: ClipIndex, store: StateStore):
+        self._index, self._store = index, store
         self._lock = threading.Lock()
-        self._said: tuple[tuple[int, int], Ranking] | None = None
-        self._compared: tuple[float, int, Ranking] | None = None
+        self._compared: tuple[float, int, Said, Ranking] | None = None
         self._kinds: dict[str, frozenset[str]] = {}  # clip -> what the metrics found in it
 
     def page(
@@ -60,11 +59,12 @@ class ReviewOrder:
         """``(items, how many in all, the order used)``: the latter is ``newest`` where nothing is known to order by.
 
         An item carries ``order_value`` (expected gain in reward units, or the difference in [0,1]) and, for ``disagree``,
-        ``order_why``: ``score``, ``rated`` (both in [0,1]), ``ratings``, ``of``: ``combo`` or ``pair``.
+        ``order_why``: ``score``, ``rated`` (both in [0,1]), ``ratings``, ``of``: ``prediction``, ``combo`` or ``pair``.
         """
         if finding is not None:
             self._learn_findings(wanted)
-        ranking = self._ranking(order)
+        said = self._index.predictions.look()
+        ranking = self._ranking(order, said)
         used = order if ranking is None or ranking.names else "newest"
         index = self._index
         with index._lock:
@@ -85,7 +85,7 @@ class ReviewOrder:
                 numbers = self._ranked(ranking.names, mask, offset, limit)
             banned = index._banned()
             rows = [(table.rows[n], bool(banned >> n & 1)) for n in numbers]
-        items = [video_item(row, self._store, is_banned) for row, is_banned in rows]
+        items = [video_item(row, self._store, is_banned, said) for row, is_banned in rows]
         if ranking is not None:
             for item, (row, _) in zip(items, rows):
                 item.update(ranking.about(row))
@@ -106,39 +106,26 @@ class ReviewOrder:
         numbers = found[offset:]
         return numbers + table.in_order(rest, "newest", max(0, offset - len(found)), limit - len(numbers))
 
-    def _ranking(self, order: str) -> Ranking | None:
+    def _ranking(self, order: str, said: Said) -> Ranking | None:
         if order == "informative":
-            return self._informative()
-        return self._disagreeing() if order == "disagree" else None
-
-    # ------------------------------------------------------------ most informative
-    def _informative(self) -> Ranking:
-        """What the agent last said; nothing where it never did."""
-        try:
-            status = self._path.stat()
-        except FileNotFoundError:
-            return Ranking([], lambda _row: {})
-        stamp = (status.st_mtime_ns, status.st_ino)
-        with self._lock:
-            if self._said is None or stamp != self._said[0]:
-                found = (read_live(self._path) or {}).get("values")
-                pairs = found.items() if isinstance(found, dict) else ()
-                values = {str(name): float(value) for name, value in pairs if isinstance(value, (int, float))}
-                names = sorted(values, key=lambda name: (-values[name], name))
-                about = lambda row: {"order_value": values[row.name]} if row.name in values else {}  # noqa: E731
-                self._said = (stamp, Ranking(names, about))
-            return self._said[1]
+            gains = said.gains
+            return Ranking(said.informative, lambda row: {"order_value": gains[row.name]} if row.name in gains else {})
+        if order in ("best_predicted", "worst_predicted"):
+            return Ranking(said.best if order == "best_predicted" else said.worst, lambda _row: {})
+        return self._disagreeing(said) if order == "disagree" else None
 
     # ------------------------------------------------------------ metrics disagree with me
-    def _disagreeing(self) -> Ranking:
+    def _disagreeing(self, said: Said) -> Ranking:
         with self._lock:
             now, version = time.monotonic(), self._index.version
-            if self._compared is not None and (self._compared[1] == version or now - self._compared[0] < DISAGREE_KEPT):
-                return self._compared[2]
+            if self._compared is not None:
+                when, of_version, of_said, kept = self._compared
+                if (of_version == version and of_said is said) or now - when < DISAGREE_KEPT:
+                    return kept
             with self._index._lock:
                 rows = self._index._table.rows[:]
-            found = disagreements(rows)
-            self._compared = (now, version, found)
+            found = disagreements(rows, said)
+            self._compared = (now, version, said, found)
             return found
 
     # ------------------------------------------------------------ what the metrics found
@@ -161,8 +148,8 @@ class ReviewOrder:
         return sorted({kind for kinds in list(self._kinds.values()) for kind in kinds})
 
 
-def disagreements(rows: list[Row]) -> Ranking:
-    """Unrated clips whose combo (or sampler and scheduler) a person rated, those with the largest difference first."""
+def disagreements(rows: list[Row], said: Said = NOTHING) -> Ranking:
+    """Unrated clips with an expected rating, or whose combo (or sampler and scheduler) a person rated; largest difference first."""
     sums: dict[str, list[float]] = {}
     for row in rows:
         if row.rated and row.manual is not None and row.combo is not None:
@@ -184,16 +171,23 @@ def disagreements(rows: list[Row]) -> Ranking:
             known[combo] = {"rated": round(total[0] / total[1], 4), "ratings": int(total[1]), "of": of} if enough else {}
         return known[combo]
 
-    def about(row: Row) -> dict[str, Any]:
-        said = expected(row.combo) if row.combo is not None and row.score is not None else {}
-        if not said or row.score is None:
-            return {}
-        return {"order_value": round(abs(row.score - said["rated"]), 6), "order_why": {"score": row.score, **said}}
+    ratings = (said.check or {}).get("ratings", 0)
 
-    if not sums:
+    def why(row: Row) -> dict[str, Any]:
+        foretold = said.predicted(row.name, row.alias)
+        if foretold is not None:
+            return {"rated": round((foretold["mean"] - 1) / 9, 4), "ratings": ratings, "of": "prediction"}
+        return expected(row.combo) if row.combo is not None else {}
+
+    def about(row: Row) -> dict[str, Any]:
+        if row.score is None or not (found := why(row)):
+            return {}
+        return {"order_value": round(abs(row.score - found["rated"]), 6), "order_why": {"score": row.score, **found}}
+
+    if not sums and not said.expected:
         return Ranking([], lambda _row: {})
-    open_rows = (row for row in rows if not row.rated and row.file is not None and row.score is not None and row.combo is not None)
-    ranked = [(-abs(row.score - said["rated"]), row.name) for row in open_rows if (said := expected(row.combo))]  # type: ignore[operator, arg-type]
+    open_rows = ((row, row.score) for row in rows if not row.rated and row.file is not None and row.score is not None)
+    ranked = [(-abs(score - found["rated"]), row.name) for row, score in open_rows if (found := why(row))]
     ranked.sort()
     return Ranking([name for _, name in ranked], about)
 

@@ -81,6 +81,7 @@ def stats_of(request: Request) -> dict[str, Any]:
         "in_flight": store["in_flight"],
         "comparisons": store["comparisons"],
         "consistency": request.app.store.consistency(),
+        "prediction": request.app.index.predictions.latest.check,
     }
 
 
@@ -229,6 +230,7 @@ def video_details(request: Request) -> Response:
             "size_mb": round(file.size / 1e6, 3) if file is not None else None,
             "created": round(row.created, 3) if row is not None else None,
             "match_method": "none" if entry is None else "exact" if alias == name else "basename",
+            "predicted": app.index.predictions.latest.predicted(name, alias),
         }
     )
 

@@ -51,7 +51,7 @@ class App:
     ):
         self.settings, self.store, self.index, self.access, self.clock = settings, store, index, access, clock
         self.static = pages.StaticFiles(Path(static_dir) if static_dir is not None else PROJECT_DIR / "static")
-        self.review = ReviewOrder(index, store, Path(settings.state_dir))
+        self.review = ReviewOrder(index, store)
         self.pictures = Pictures(Path(settings.state_dir) / "cache")
         self.facts = FactTable(store)  # reads nothing before somebody asks for charts or a metric
         self.insights = Insights(store, self.facts)

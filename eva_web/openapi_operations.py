@@ -125,6 +125,8 @@ BY_COMBO: Schema = {
     ],
 }
 DONE = obj({"status": {"const": "success"}, "event_id": STRING})
+PREDICTED = maybe(obj({"mean": MARK, "sd": NUMBER}))
+PREDICTION = maybe(obj({"ratings": COUNT, "error": NUMBER, "error_of_mean": NUMBER, "used": BOOLEAN}))
 STATUS = obj({"alive": BOOLEAN, "age_seconds": maybe(NUMBER), "status": maybe(OBJECT)})
 
 SCHEMAS: dict[str, Schema] = {
@@ -144,6 +146,7 @@ SCHEMAS: dict[str, Schema] = {
             **dict.fromkeys(("failed_count", "in_flight", "comparisons"), COUNT),
             "avg_rating": maybe(MARK),
             "best_score": maybe(NUMBER),
+            "prediction": PREDICTION,
         }
     ),
     "Clip": obj(
@@ -157,6 +160,7 @@ SCHEMAS: dict[str, Schema] = {
             "score": maybe(NUMBER),
             "found_in_knowledge": BOOLEAN,
             "match_method": {"enum": ["exact", "basename", "none"]},
+            "predicted": PREDICTED,
         }
     ),
     "Found": obj(
@@ -169,6 +173,7 @@ SCHEMAS: dict[str, Schema] = {
             "combo_key": maybe(STRING),
             "created": NUMBER,
             "defects": NAMES,
+            "predicted": PREDICTED,
         }
     ),
     "Action": obj({"event_id": STRING, "type": STRING, "ts": NUMBER, "time": STRING, "writer": STRING, "undone": BOOLEAN}),
@@ -233,6 +238,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
                 "combo_key": maybe(STRING),
                 "banned_by": maybe(STRING),
                 "match_method": {"enum": ["exact", "basename", "none"]},
+                "predicted": PREDICTED,
             }
         ),
     ),

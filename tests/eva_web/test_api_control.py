@@ -74,6 +74,62 @@ def test_where_the_metrics_disagree_with_the_person(site: Any) -> None:
     assert first["order_value"] == pytest.approx(0.7889)
 
 
+def test_nothing_is_predicted_until_the_agent_says_so(site: Any) -> None:
+    site.made("a.mp4", timestamp=1.0)
+    site.made("b.mp4", timestamp=2.0)
+    check = {"ratings": 12, "error": 1.9, "error_of_mean": 1.8, "used": False}
+    for content in (None, {"values": {}, "predicted": {}, "check": check}, {"predicted": {"a.mp4": [5]}, "check": {"ratings": "x"}}):
+        if content is not None:
+            write_live(site.state / "review_order.json", content)
+            site.index.refresh()
+        for order in ("best_predicted", "worst_predicted"):
+            answer = site.get(f"/api/videos?order={order}")
+            assert answer.headers["x-order"] == "newest" and names(answer) == ["b.mp4", "a.mp4"]
+            assert [item["predicted"] for item in answer.json] == [None, None]
+        assert site.get("/api/video_details?name=a.mp4").json["predicted"] is None
+        assert [item["predicted"] for item in site.get("/api/search").json["items"]] == [None, None]
+        assert site.get("/api/stats").json["prediction"] == (check if content and content["check"] == check else None)
+
+
+def test_predicted_ratings_are_shown_and_order_the_queue(site: Any) -> None:
+    for number in range(5):
+        site.made(f"c{number}.mp4", timestamp=1000.0 + number, score=0.5)
+    site.made("moved/c9.mp4", timestamp=1010.0)
+    said = {"c0.mp4": [6.5, 1.2], "c1.mp4": [9.25, 0.8], "c3.mp4": [2.0, 1.0], "gone.mp4": [9.9, 0.1], "wild.mp4": [float(12), 1.0]}
+    check = {"ratings": 40, "error": 0.9, "error_of_mean": 2.1, "used": True}
+    write_live(site.state / "review_order.json", {"updated_at": 1.0, "values": {}, "predicted": said, "check": check})
+    answer = site.get("/api/videos?order=best_predicted")
+    assert answer.headers["x-order"] == "best_predicted" and answer.headers["x-total-count"] == "6"
+    assert names(answer) == ["c1.mp4", "c0.mp4", "c3.mp4", "moved/c9.mp4", "c4.mp4", "c2.mp4"]
+    assert answer.json[0]["predicted"] == {"mean": 9.25, "sd": 0.8} and answer.json[-1]["predicted"] is None
+    assert names(site.get("/api/videos?order=worst_predicted&limit=2&offset=1")) == ["c0.mp4", "c1.mp4"]
+    assert site.get("/api/video_details?name=c3.mp4").json["predicted"] == {"mean": 2.0, "sd": 1.0}
+    items = {item["name"]: item["predicted"] for item in site.get("/api/search").json["items"]}
+    assert items["c0.mp4"] == {"mean": 6.5, "sd": 1.2} and items["c4.mp4"] is None
+    assert site.get("/api/stats").json["prediction"] == check
+    site.post("/api/rate", {"video_name": "c1.mp4", "rating": {"overall_quality": 6}})
+    assert names(site.get("/api/videos?order=best_predicted"))[0] == "c0.mp4", "a rated clip leaves the queue"
+    assert site.get("/api/search?rated=true").json["items"][0]["predicted"] == {"mean": 9.25, "sd": 0.8}
+    disagree = site.get("/api/videos?order=disagree")
+    assert names(disagree)[:2] == ["c3.mp4", "c0.mp4"], "the others are compared with the one rating of their combo"
+    why = next(item for item in disagree.json if item["name"] == "c3.mp4")
+    assert why["order_why"] == {"score": 0.5, "rated": 0.1111, "ratings": 40, "of": "prediction"}
+    assert why["order_value"] == pytest.approx(0.3889)
+    write_live(site.state / "review_order.json", {"updated_at": 2.0, "values": {}, "predicted": {}, "check": None})
+    assert site.get("/api/videos?order=best_predicted").headers["x-order"] == "newest", "the agent took them back"
+
+
+def test_a_clip_that_moved_keeps_its_prediction(site: Any) -> None:
+    site.made("old/c1.mp4")
+    (site.videos / "old/c1.mp4").rename(site.videos / "c1.mp4")
+    site.index.refresh()
+    write_live(site.state / "review_order.json", {"predicted": {"old/c1.mp4": [7.0, 1.0]}, "values": {}, "check": None})
+    site.index.refresh()
+    (item,) = [item for item in site.get("/api/search?exists=true").json["items"] if item["name"] == "c1.mp4"]
+    assert item["predicted"] == {"mean": 7.0, "sd": 1.0}
+    assert site.get("/api/video_details?name=c1.mp4").json["predicted"] == {"mean": 7.0, "sd": 1.0}
+
+
 def test_filters_of_the_queue(site: Any) -> None:
     site.made("a.mp4", score=0.2, findings=[{"kind": "flicker", "start": 0.0}])
     site.made("b.mp4", score=0.8, params={"sampler": "heun", "width": 640})
@@ -150,6 +206,24 @@ def test_requests_for_clips(site: Any, helpers: Any) -> None:
     answer = site.post("/api/request", {"kind": "again", "name": "a.mp4"})
     assert answer.status == 409 and "banned" in answer.json["message"]
     assert len(site.get("/api/requests").json["requests"]) == 3
+
+
+def test_a_request_that_waits_is_taken_back(site: Any, helpers: Any) -> None:
+    site.store.set_space(SPACE)
+    site.made("a.mp4", prompt="a blue cube")
+    for id in ("r1", "r2"):
+        assert site.post("/api/request", {"kind": "again", "name": "a.mp4", "id": id}).status == 200
+    assert site.post("/api/cancel_request", {"event_id": "r1"}).json == {"status": "success", "event_id": "r1"}
+    assert site.post("/api/cancel_request", {"event_id": "r1"}).status == 200, "the same again answers the same"
+    assert [(item["id"], item["state"]) for item in site.get("/api/requests").json["requests"]] == [("r2", "waiting"), ("r1", "cancelled")]
+    site.store.answer_request("r2", "made", video="b.mp4")
+    late = site.post("/api/cancel_request", {"event_id": "r2"})
+    assert late.status == 409 and "made" in late.json["message"]
+    agent_runs(site, now=None)
+    control = site.post("/api/agent_control", {"action": "pause"}).json["event_id"]
+    for id in ("nobody", control):
+        assert site.post("/api/cancel_request", {"event_id": id}).status == 404, "only requests for clips are taken back"
+    assert site.post("/api/cancel_request", {}).status == 422
 
 
 def test_the_preview_of_the_clip_under_way(site: Any) -> None:
