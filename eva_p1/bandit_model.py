@@ -27,6 +27,7 @@ import numpy as np
 from .bandit_grid import Grid
 from .bandit_kernel import AUTO, HUMAN, MEAN, Kernel, Layout, prior_of_theta
 from .bandit_rows import Row, latent_covariance, row_covariance, scatter
+from .bandit_taste import expected_rewards
 
 REBUILD_EVERY = 200  # rank-one steps between exact refreshes of P; the drift in between is below 1e-8 at our noise
 
@@ -215,6 +216,11 @@ class Posterior:
         cross = prior - latent_covariance(self.kernel, cells, self._rows) @ solved
         variance = np.array([row_covariance(self.kernel, [row], [row], True)[0, 0] for row in future]) - (known * solved).sum(axis=0)
         return cross, np.maximum(variance, 1e-9)
+
+    def expected_ratings(self, row_ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and sd, in reward units, of what a person gives the clips behind these rows; see ``bandit_taste.expected_rewards``."""
+        at = [self._at(i) for i in row_ids]
+        return expected_rewards(self.kernel, self._rows, self._P, self.alpha(), self.mean(), self._var, at)
 
     def contrast(self, weights: np.ndarray) -> tuple[float, float]:
         """Posterior mean and sd of a weighted sum of cells, ``weights`` (A,): exact, whatever the weights."""

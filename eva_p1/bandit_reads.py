@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,11 +13,12 @@ import numpy as np
 
 from .bandit_explain import advice, best_arms, confidence, hopeless, interactions, main_effects
 from .bandit_failures import success_probability
-from .bandit_kernel import AUTO
+from .bandit_kernel import AUTO, HUMAN
 from .bandit_learner import Learner
 from .bandit_policies import MODEL_POLICIES, Choice, bound_index
 from .bandit_prices import BanditPrices
 from .bandit_records import AUTOBAN_MEAN, AUTOBAN_TRIES, Ledger, key_from, total_cost
+from .bandit_taste import Check, check
 from .bandit_value import value_of_rating
 from .search_space import SearchSpace
 
@@ -222,6 +224,36 @@ class BanditReads(BanditPrices):
             gain = value_of_rating(self._learner.posterior, np.flatnonzero(self._allowed), [row for _, row in waiting])
             order = np.argsort(-gain, kind="stable")
             return [(str(waiting[i][0]), float(gain[i])) for i in order]
+
+    # ------------------------------------------------------------ a person's taste
+    def predicted_ratings(self) -> dict[str, tuple[float, float]]:
+        """Mean and sd, in reward units, of the rating each clip is expected to get; of a rated clip as if it were not rated.
+
+        Nothing without ratings. Whether they are any good tells :meth:`taste_check`.
+        """
+        with self._lock:
+            self._settle()
+            found: list[tuple[str, int]] = []
+            for clip in self._ledger.clips if any(clip.human is not None for clip in self._ledger.clips) else ():
+                row = self._learner.row_of(clip, AUTO if clip.human is None else HUMAN)
+                if clip.video is not None and row is not None:
+                    found.append((clip.video, row))
+            if not found:
+                return {}
+            mean, sd = self._learner.posterior.expected_ratings([row for _, row in found])
+            return {name: (float(mean[i]), float(sd[i])) for i, (name, _) in enumerate(found)}
+
+    def rated_count(self) -> int:
+        """Clips with a human reward."""
+        with self._lock:
+            return sum(clip.human is not None for clip in self._ledger.clips)
+
+    def taste_check(self, stopped: Callable[[], bool] = lambda: False) -> Check | None:
+        """How far predictions are from ratings they have not seen (``bandit_taste``). Takes seconds, without the lock."""
+        with self._lock:
+            self._settle()
+            grid, rows, seed = self._learner.grid, [replace(row) for row in self._learner.posterior.rows], self._ledger.t
+        return check(grid, rows, np.random.default_rng(seed), stopped)
 
 
 def _why(mean: np.ndarray, sd: np.ndarray, chosen: int, best: int, minutes: np.ndarray | None) -> str:
