@@ -54,6 +54,8 @@ class RequestDesk(AgentHooks):
     def on_event(self, agent: AgentControl, change: Any) -> None:
         if change.kind in NEW_REQUESTS:
             self.take_in(agent)
+        elif change.kind == "answer":
+            self._drop_cancelled()
 
     def take_in(self, agent: AgentControl) -> None:
         """Obeys new controls and puts new requests in line."""
@@ -68,6 +70,16 @@ class RequestDesk(AgentHooks):
             if item["action"] in CONTROLS:
                 refusal = self._obey(agent, item)
                 self._ledger.answer(item["id"], "refused" if refusal else "obeyed", refusal or "")
+
+    def _drop_cancelled(self) -> None:
+        """Takes requests out of the line that a person took back."""
+        if not self._line:
+            return
+        back = {item["id"] for item in self._ledger.store.requests() if item["state"] == "cancelled"}
+        with self._lock:
+            kept = [item for item in self._line if item["id"] not in back]
+            self._line.clear()
+            self._line.extend(kept)
 
     @staticmethod
     def _obey(agent: AgentControl, item: Mapping[str, Any]) -> str | None:
@@ -84,12 +96,13 @@ class RequestDesk(AgentHooks):
         if request is None:
             return
         item = next((item for item in self._ledger.store.requests() if item["id"] == request), None)
-        if item is not None:
+        if item is not None and item["state"] != "cancelled":
             with self._lock:
                 self._line.appendleft(item)
 
     # ------------------------------------------------------------ choosing
     def propose(self, agent: AgentControl) -> Proposal | None:
+        self._drop_cancelled()
         while True:
             with self._lock:
                 if not self._line:

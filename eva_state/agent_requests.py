@@ -1,6 +1,6 @@
 """What people ask of the agent, and what the agent answers: events like any other, so that both outlive either process.
 
-A ``request`` is written by the server, an ``answer`` by the agent. A request's state is read off its newest answer:
+A ``request`` is written by the server, an ``answer`` by the agent, or by the server where a person takes a request back. A request's state is read off its newest answer:
 
 | state | means |
 |---|---|
@@ -10,6 +10,7 @@ A ``request`` is written by the server, an ``answer`` by the agent. A request's 
 | ``made`` | its clip is there |
 | ``failed`` | its prompt came to nothing |
 | ``refused`` | it cannot be done; the message says why |
+| ``cancelled`` | a person took it back while it waited |
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 CONTROLS = ("pause", "resume", "skip", "stop_after")  # about the run that is going on
 MAKING = ("again", "vary", "try")  # ask for a clip; they wait until an agent takes them up
-OUTCOMES = ("taken", "returned", "obeyed", "made", "failed", "refused")
+OUTCOMES = ("taken", "returned", "obeyed", "made", "failed", "refused", "cancelled")
 
 
 class RequestLog:
@@ -80,7 +81,7 @@ class StoreRequests:
         return self._record("request", {"action": action, **data}, id)
 
     def answer_request(self, request: str, outcome: str, message: str = "", prompt_id: str | None = None, video: str | None = None) -> Done:
-        """The agent's word on a request. Raises KeyError for an unknown request."""
+        """The agent's word on a request, or ``cancelled`` by a person. Raises KeyError for an unknown request."""
         if outcome not in OUTCOMES:
             raise ValueError(f"outcome: {outcome!r} is none of {', '.join(OUTCOMES)}")
         with self._lock:

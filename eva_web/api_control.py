@@ -179,6 +179,22 @@ def outside_space(space: Mapping[str, Any] | None, key: str) -> str | None:
     return None
 
 
+def cancel_request(request: Request) -> Response:
+    """Takes back a request for a clip that nobody took up yet. The same again changes nothing and answers the same."""
+    body = Body(json_body(request))
+    event_id = body.text("event_id", longest=MAX_ID, required=True)
+    body.done()
+    store = request.app.store
+    found = next((item for item in store.requests() if item["id"] == event_id), None)
+    if event_id is None or found is None or found["action"] not in MAKING:
+        raise HttpError(404, f"there is no request {event_id!r} for a clip")
+    if found["state"] != "cancelled":
+        if found["state"] != "waiting":
+            raise HttpError(409, f"it does not wait any more: it is {found['state']}")
+        store.answer_request(event_id, "cancelled")
+    return json_response({"status": "success", "event_id": event_id})
+
+
 def requests(request: Request) -> Response:
     """What people asked of the agent, newest first, and what came of it."""
     query = Query(request.query)

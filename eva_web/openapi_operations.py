@@ -272,6 +272,11 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         ),
         answer=DONE,
     ),
+    ("POST", "/api/cancel_request"): Operation(
+        "Takes back a request for a clip that still waits.",
+        body=obj({"event_id": {"type": "string", "minLength": 1, "maxLength": MAX_ID}}),
+        answer=DONE,
+    ),
     ("POST", "/api/rate"): Operation(
         "Rates a clip; ``repeat``: a second judgement, kept beside the first.",
         body=obj({"video_name": NAME, "rating": RATING, "repeat": BOOLEAN, "id": ID}, ("video_name", "rating")),

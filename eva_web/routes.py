@@ -62,6 +62,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/requests", api_control.requests),
     Route("POST", "/api/agent_control", api_control.agent_control),
     Route("POST", "/api/request", api_control.make_request),
+    Route("POST", "/api/cancel_request", api_control.cancel_request),
     # what a person decides
     Route("POST", "/api/rate", api_write.rate),
     Route("POST", "/api/ban_combo", api_write.ban_combo),

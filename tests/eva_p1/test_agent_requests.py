@@ -140,6 +140,19 @@ def test_a_request_whose_prompt_is_taken_back_is_made_later(run: Run) -> None:
     run.answered(id, "made")
 
 
+def test_a_request_that_was_taken_back_is_not_made(run: Run) -> None:
+    run.start()
+    until(lambda: len(run.comfy.posts) == 2, "two prompts")
+    back, kept = run.ask("try", params=PARAMS), run.ask("try", params={**PARAMS, "steps": 8})
+    until(lambda: run.agent.desk.waiting == 2, "the requests to be noticed")
+    run.person.answer_request(back, "cancelled")
+    until(lambda: run.agent.desk.waiting == 1, "the one taken back to leave the line")
+    run.comfy.finish()
+    run.answered(kept, "taken")
+    assert run.state(back) == "cancelled"
+    assert combo_key(PARAMS) not in {item["combo_key"] for item in run.store.in_flight()}
+
+
 def test_what_is_banned_or_outside_the_space_is_refused_and_the_run_goes_on(run: Run) -> None:
     run.person.ban(combo_key(PARAMS), reason="no", by="test")
     run.store.poll()
