@@ -58,27 +58,36 @@ def sim_stats(url: str) -> dict[str, Any]:
         return json.load(answer)
 
 
+def agent_run(
+    folder: Path, clip_folders: list[Path], space: dict[str, Any], *, clip_seconds: float, iterations: int, job_seconds: float
+) -> tuple[float, list[dict[str, Any]]]:
+    """(wall seconds, each simulator's figures) of one run of the agent on a simulator for each of ``clip_folders``; state in ``folder``."""
+    (folder / "space.json").write_text(json.dumps(space), encoding="utf-8")
+    sims = [start_simulator(clips, job_seconds) for clips in clip_folders]
+    try:
+        command = [sys.executable, "run_agent_qa.py", "--api", ",".join(url for _, url in sims), "--state-dir", str(folder / "state")]
+        command += ["--video-dir", str(folder / "clips"), "--space", str(folder / "space.json"), "--seed", "1"]
+        command += ["--seconds", f"{clip_seconds:g}", "--iterations", str(iterations)]
+        began = time.monotonic()
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        wall = time.monotonic() - began
+        if done.returncode:
+            raise SystemExit(f"the agent ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+        return wall, [sim_stats(url) for _, url in sims]
+    finally:
+        for process, _url in sims:
+            process.terminate()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+
+
 def measure(iterations: int, job_seconds: float, servers: int) -> dict[str, float]:
     """One run of the agent; figures in seconds and shares."""
     with tempfile.TemporaryDirectory(prefix="eva-bench-") as scratch:
         folder = Path(scratch)
-        (folder / "space.json").write_text(json.dumps(SPACE), encoding="utf-8")
-        sims = [start_simulator(folder / "clips", job_seconds) for _ in range(servers)]
-        try:
-            command = [sys.executable, "run_agent_qa.py", "--api", ",".join(url for _, url in sims), "--state-dir", str(folder / "state")]
-            command += ["--video-dir", str(folder / "clips"), "--space", str(folder / "space.json"), "--seconds", "2", "--seed", "1"]
-            began = time.monotonic()
-            done = subprocess.run([*command, "--iterations", str(iterations)], cwd=PROJECT, capture_output=True, text=True, check=False)
-            wall = time.monotonic() - began
-            if done.returncode:
-                raise SystemExit(f"the agent ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-            figures = [sim_stats(url) for _, url in sims]
-        finally:
-            for process, _url in sims:
-                process.terminate()
-                process.wait()
-                if process.stdout is not None:
-                    process.stdout.close()
+        folders = [folder / "clips"] * servers
+        wall, figures = agent_run(folder, folders, SPACE, clip_seconds=2, iterations=iterations, job_seconds=job_seconds)
         history = json.loads((folder / "state" / "knowledge.json").read_text(encoding="utf-8"))["history"]
         if len(history) != iterations:
             raise SystemExit(f"{len(history)} clips instead of {iterations}")

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from agent_loop import PROJECT, sim_stats, start_simulator
+from agent_loop import agent_run
 
 SPACE = {
     "sampler": ["euler", "dpmpp_2m", "uni_pc"],
@@ -34,23 +33,8 @@ def measure(servers: int, tries: int, job_seconds: float) -> tuple[float, frozen
     """(clips a second, fields of the entries, a line for a person) of one run."""
     with tempfile.TemporaryDirectory(prefix="eva-bench-") as scratch:
         folder = Path(scratch)
-        (folder / "space.json").write_text(json.dumps(SPACE), encoding="utf-8")
-        sims = [start_simulator(folder / f"pod{number}", job_seconds) for number in range(servers)]
-        try:
-            command = [sys.executable, "run_agent_qa.py", "--api", ",".join(url for _, url in sims), "--state-dir", str(folder / "state")]
-            command += ["--video-dir", str(folder / "clips"), "--space", str(folder / "space.json"), "--seconds", "0.5", "--seed", "1"]
-            done = subprocess.run(
-                [*command, "--iterations", str(tries * servers)], cwd=PROJECT, capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                raise SystemExit(f"the agent ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-            figures = [sim_stats(url) for _, url in sims]
-        finally:
-            for process, _url in sims:
-                process.terminate()
-                process.wait()
-                if process.stdout is not None:
-                    process.stdout.close()
+        pods = [folder / f"pod{number}" for number in range(servers)]
+        _wall, figures = agent_run(folder, pods, SPACE, clip_seconds=0.5, iterations=tries * servers, job_seconds=job_seconds)
         history = json.loads((folder / "state" / "knowledge.json").read_text(encoding="utf-8"))["history"]
     forms = {frozenset(entry) - BY_CLIP for entry in history}
     if len(history) != tries * servers or len(forms) != 1:
