@@ -1,61 +1,57 @@
 /** The agent's line: what it makes, how far, what comes next; a panel with the picture so far, and its controls. */
-import { ApiError, newId, postJSON } from './api.js';
+import { newId, orElse, postJSON } from './api.js';
 import { button, h, icon } from './dom.js';
 import { comboText, duration, fixed, whole } from './format.js';
-import { t, tn } from './i18n.js';
+import { t, textOr, tn } from './i18n.js';
 import { live } from './live.js';
+import { keepCount, paceOf } from './pace.js';
 import { toast } from './toast.js';
 
-const STARVING = 3; // unrated clips: fewer, and the person waits for the agent
-const OVERFLOWING = 150; // more than an hour's work at a usual pace
 const ASKED_MS = 6000; // the agent obeys within two seconds; longer than this, and the button may be pressed again
 
 /** @typedef {'pause'|'resume'|'skip'|'stop_after'} Action */
 
 export class AgentStrip {
   #keys;
-  #dot = h('span', { class: 'dot' });
-  #text = h('span', { class: 'agent-text' });
-  #bar = h('progress', { class: 'agent-bar', max: 1, value: 0 });
-  #more = h('span', { class: 'agent-more muted' });
-  #flow = h('span', { class: 'agent-flow' });
-  #stats = h('span', { class: 'agent-stats' });
-  #panel = h('div', { class: 'agent-panel', id: 'agent-panel', role: 'region', hidden: true });
-  #picture = /** @type {HTMLImageElement} */ (h('img', { class: 'agent-picture', alt: '' }));
-  #facts = h('dl', { class: 'agent-facts' });
-  #say = h('p', { class: 'agent-say', role: 'status' });
+  #dot = h('span.dot');
+  #text = h('span.agent-text');
+  #bar = h('progress.agent-bar', { max: 1, value: 0 });
+  #more = h('span.agent-more.muted');
+  #flow = h('span.agent-flow');
+  #stats = h('span.agent-stats');
+  #panel = h('div.agent-panel', { id: 'agent-panel', role: 'region', hidden: true });
+  #picture = h('img.agent-picture', { alt: '' });
+  #facts = h('dl.agent-facts');
+  #servers = h('ul.agent-servers', { 'aria-label': t('agent.servers') });
+  #say = h('p.agent-say', { role: 'status' });
   /** @type {Record<string, any>} */
   #agent = {};
-  #pending = 0;
+  /** @type {ReturnType<typeof paceOf>} */
+  #pace = null;
   /** @type {{action: Action, until: number} | null} what was asked and is not done yet */
   #asked = null;
 
-  /** @param {import('./keys.js').Keys} keys */
   constructor(keys) {
     this.#keys = keys;
     this.open = button({ label: t('agent.details'), icon: 'plus', iconOnly: true, class: 'quiet small agent-open', onClick: () => this.toggle(), attrs: { 'aria-expanded': 'false', 'aria-controls': 'agent-panel' } });
-    keys.add('agent_pause', ['p'], () => this.ask(this.#paused ? 'resume' : 'pause'), 'agent');
-    keys.add('agent_skip', ['Shift+k'], () => this.ask('skip'), 'agent');
-    keys.add('agent_stop_after', ['Shift+l'], () => this.ask('stop_after'), 'agent');
+    const control = (id, names, run, options) => keys.button(`agent_${id}`, names, run, 'agent', { class: 'small', ...options, label: t(`agent.${id}`), attrs: { id: `agent-${id}` } });
+    this.pause = control('pause', ['p'], () => this.ask(this.#paused ? 'resume' : 'pause'), { icon: 'pause', class: 'quiet small', hint: '' });
+    this.skip = control('skip', ['Shift+k'], () => this.ask('skip'), { icon: 'skip' });
+    this.stop = control('stop_after', ['Shift+l'], () => this.ask(this.#last ? 'resume' : 'stop_after'), { icon: 'close' });
     keys.add('agent_panel', ['i'], () => this.toggle(), 'agent');
-    this.pause = button({ label: t('agent.pause'), icon: 'pause', class: 'quiet small', onClick: () => this.ask(this.#paused ? 'resume' : 'pause'), attrs: { id: 'agent-pause' } });
-    this.skip = button({ label: t('agent.skip'), icon: 'skip', hint: keys.hint('agent_skip'), class: 'small', onClick: () => this.ask('skip'), attrs: { id: 'agent-skip' } });
-    this.stop = button({ label: t('agent.stop_after'), icon: 'close', hint: keys.hint('agent_stop_after'), class: 'small', onClick: () => this.ask(this.#last ? 'resume' : 'stop_after'), attrs: { id: 'agent-stop' } });
     this.#bar.setAttribute('aria-label', t('agent.progress'));
     this.#bar.hidden = true;
     this.#picture.hidden = true;
     this.#picture.addEventListener('error', () => (this.#picture.hidden = true)); // the clip ended while it was asked for
     this.#panel.setAttribute('aria-label', t('agent.panel'));
-    this.#panel.append(this.#picture, h('div', { class: 'agent-about' }, this.#say, this.#facts, h('div', { class: 'row wrap' }, this.skip, this.stop)));
-    const line = h('div', { class: 'strip', id: 'agent' }, this.#dot, this.#text, this.#bar, this.#more, h('span', { class: 'spacer' }), this.#flow, this.#stats, this.pause, this.open);
-    this.element = h('div', { class: 'strip-box' }, line, this.#panel);
+    this.#panel.append(this.#picture, h('div.agent-about', this.#say, this.#facts, this.#servers, h('div.row.wrap', this.skip, this.stop)));
+    const line = h('div.strip', { id: 'agent' }, this.#dot, this.#text, this.#bar, this.#more, h('span.spacer'), this.#flow, this.#stats, this.pause, this.open);
+    this.element = h('div.strip-box', line, this.#panel);
     this.#line('off', t('agent.asking'));
     this.#buttons();
-    live.addEventListener('agent', (event) => this.#take(/** @type {CustomEvent} */ (event).detail));
-    live.addEventListener('stats', (event) => this.#count(/** @type {CustomEvent} */ (event).detail));
-    live.addEventListener('connection', (event) => {
-      if (!(/** @type {CustomEvent} */ (event).detail)) this.#line('away', t('agent.no_server'));
-    });
+    live.on('agent', (agent) => this.#take(agent));
+    live.on('stats', (stats) => this.#count(stats));
+    live.on('connection', (connected) => connected || this.#line('away', t('agent.no_server')));
     document.addEventListener('keydown', (event) => {
       if (event.key === 'Escape' && !this.#panel.hidden && !document.querySelector('dialog[open]')) this.toggle();
     });
@@ -79,30 +75,28 @@ export class AgentStrip {
     this.#draw();
   }
 
-  /** Whether this was asked and is not done yet. @param {Action} action */
+  /** Whether this was asked and is not done yet. */
   #waitsFor(action) {
     return this.#asked?.action === action && this.#asked.until > Date.now();
   }
 
-  /** Asks the agent through the server; what came of it shows in its status. @param {Action} action */
+  /** Asks the agent through the server; what came of it shows in its status. */
   async ask(action) {
     if (this.#waitsFor(action)) return; // another wish is taken at once, the same one not twice
     const prompt = action === 'skip' ? this.#status.now?.prompt_id : undefined;
     this.#asked = { action, until: Date.now() + ASKED_MS };
     this.#buttons();
-    try {
-      await postJSON('/api/agent_control', { action, prompt_id: prompt, id: newId() });
-      this.#say.textContent = t(`agent.asked_${action}`);
-      for (const ms of [400, 900, 1600]) setTimeout(() => live.now(), ms);
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
+    const done = await orElse(postJSON('/api/agent_control', { action, prompt_id: prompt, id: newId() }), (error) => {
       this.#asked = null;
       toast(t('agent.refused', { why: error.message }), { kind: 'error' });
+    });
+    if (done) {
+      this.#say.textContent = t(`agent.asked_${action}`);
+      for (const ms of [400, 900, 1600]) setTimeout(() => live.now(), ms);
     }
     this.#buttons();
   }
 
-  /** @param {Record<string, any> | null} agent */
   #take(agent) {
     this.#agent = agent ?? {};
     const asked = this.#asked?.action;
@@ -115,7 +109,6 @@ export class AgentStrip {
     this.#draw();
   }
 
-  /** @param {string} mood @param {string} text */
   #line(mood, text) {
     this.#dot.dataset.mood = mood;
     this.#text.textContent = text;
@@ -141,6 +134,8 @@ export class AgentStrip {
         this.#bar.setAttribute('value', String((now.step ?? 0) / now.steps));
         rest.push(t('agent.step', { i: now.step ?? 0, n: now.steps }));
       }
+      const others = this.#jobs().length - 1;
+      if (others > 0) rest.push(tn('agent.more_jobs', others));
       if (now?.seconds_left) rest.push(t('agent.ready_in', { time: duration(now.seconds_left) }));
       if (status.iterations) rest.push(t('agent.of', { i: whole(status.iteration ?? 0), n: whole(status.iterations) }));
       if (status.eta_seconds && !this.#paused) rest.push(t('agent.eta', { time: duration(status.eta_seconds) }));
@@ -169,13 +164,19 @@ export class AgentStrip {
 
   /** Whether person and agent keep up with each other. */
   #flowText() {
-    const running = this.#agent.alive && !this.#paused;
-    let which = '';
-    if (running && this.#pending <= STARVING) which = 'starving';
-    else if (this.#pending >= OVERFLOWING) which = 'overflowing';
-    this.#flow.textContent = which ? t(`agent.${which}`) : '';
-    this.#flow.title = which ? t(`agent.${which}_why`) : '';
-    this.#flow.dataset.flow = which;
+    const flow = this.#agent.alive && !this.#paused && this.#pace ? this.#pace.flow : '';
+    this.#flow.textContent = flow ? t(`agent.${flow}`) : '';
+    this.#flow.title = flow ? `${t(`agent.${flow}_why`)} ${this.#paceText()}` : '';
+    this.#flow.dataset.flow = flow;
+  }
+
+  #paceText() {
+    return this.#pace ? t('agent.pace', { made: whole(Math.round(this.#pace.made)), rated: whole(Math.round(this.#pace.rated)) }) : '';
+  }
+
+  /** What is being made now, at every server. */
+  #jobs() {
+    return this.#agent.alive ? (this.#status.servers ?? []).filter((server) => server.now) : [];
   }
 
   #buttons() {
@@ -220,18 +221,33 @@ export class AgentStrip {
     } else put('now', this.#agent.alive ? this.#text.textContent : this.#offText());
     if (this.#agent.alive) {
       put('next', status.next ? comboText(status.next.combo_key) : status.requests ? tn('agent.requests', status.requests) : t('agent.next_open'));
-      put('flow', this.#flow.title);
+      put('flow', this.#flow.title || this.#paceText());
       put('messages', status.message);
     }
-    this.#facts.replaceChildren(...rows.flatMap(([name, text]) => [h('dt', { text: name }), h('dd', { text })]));
+    this.#facts.replaceChildren(...rows.flatMap(([name, text]) => [h('dt', name), h('dd', text)]));
+    const servers = this.#agent.alive ? (status.servers ?? []) : [];
+    this.#servers.hidden = servers.length < 2;
+    this.#servers.replaceChildren(...servers.map(serverLine));
   }
 
-  /** @param {Record<string, any>} stats */
   #count(stats) {
-    this.#pending = stats.pending_count ?? 0;
-    const parts = [tn('stats.pending', this.#pending), tn('stats.rated', stats.total_rated ?? 0)];
+    const pending = stats.pending_count ?? 0;
+    const now = { at: Date.now(), rated: stats.total_rated ?? 0, made: stats.total_generated ?? 0 };
+    this.#pace = paceOf(keepCount(now), now, pending);
+    const parts = [tn('stats.pending', pending), tn('stats.rated', stats.total_rated ?? 0)];
     if (stats.avg_rating) parts.push(t('stats.avg', { n: fixed(stats.avg_rating, 1) }));
-    this.#stats.replaceChildren(...parts.map((text) => h('span', { text })));
+    this.#stats.replaceChildren(...parts.map((text) => h('span', text)));
     this.#flowText();
   }
+}
+
+/** One of several servers: where, what, how far. */
+function serverLine({ api, now, state, message }) {
+  const far = now?.steps ? (now.step ?? 0) / now.steps : 0;
+  const left = now?.seconds_left ? t('agent.ready_in', { time: duration(now.seconds_left) }) : '';
+  return h('li', { title: message || null },
+    h('span.mono', api.replace(/^https?:\/\//, '')),
+    h('span', { class: 'agent-job', text: now ? comboText(now.combo_key) : textOr(`agent.state_${state}`, message) || state }),
+    now && h('progress.agent-bar', { max: 1, value: far, 'aria-label': t('agent.progress') }),
+    h('span.muted', left));
 }

@@ -20,13 +20,24 @@ export class ApiError extends Error {
   }
 }
 
+/**
+ * What a request answers, or what `failed` makes of a refusal or a lost connection. A mistake in the page is thrown on.
+ * @template T
+ * @param {Promise<T>} asked
+ * @param {(error: ApiError) => any} failed
+ * @returns {Promise<T>}
+ */
+export async function orElse(asked, failed) {
+  try {
+    return await asked;
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    return failed(error);
+  }
+}
+
 const TIMEOUT_MS = 20000;
 
-/**
- * @param {string} path
- * @param {RequestInit} options
- * @returns {Promise<Response>}
- */
 async function send(path, options) {
   let response;
   try {

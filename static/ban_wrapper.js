@@ -1,5 +1,5 @@
 /** Banning with its safeguards, for every page: what it would touch, a question where that is much, and undo. */
-import { ApiError, getJSON } from './api.js';
+import { getJSON, orElse } from './api.js';
 import { comboText } from './format.js';
 import { t, tn } from './i18n.js';
 import { outbox } from './outbox.js';
@@ -9,7 +9,7 @@ import { ask, toast } from './toast.js';
 export const CONFIRM_ABOVE = 20;
 
 /**
- * @typedef {{queued: number, rated: number, mean: number | null, armsLeft: number | null, total: number}} Preview
+ * @typedef {{queued: number, rated: number, mean: number | null, armsBefore: number | null, armsLeft: number | null, total: number}} Preview
  * @typedef {{name?: string, key?: string, label?: string}} Target a clip (with its combo key as label), or a combo key or pattern
  */
 
@@ -22,7 +22,7 @@ export async function banPreview(target) {
   const answer = await getJSON('/api/ban_preview', target.key ? { combo_key: target.key } : { video_name: target.name });
   const queued = answer.queued ?? 0;
   const rated = answer.rated ?? 0;
-  return { queued, rated, mean: answer.rated_mean ?? null, armsLeft: answer.arms_left ?? null, total: queued + rated };
+  return { queued, rated, mean: answer.rated_mean ?? null, armsBefore: answer.arms_before ?? null, armsLeft: answer.arms_left ?? null, total: queued + rated };
 }
 
 /** @param {Preview} preview */
@@ -41,24 +41,18 @@ export function previewText(preview) {
  * @returns {Promise<import('./outbox.js').Action | null>} null when nothing was banned
  */
 export async function ban(target, options = {}) {
-  let reason = options.reason ?? '';
-  try {
-    const preview = await banPreview(target);
-    if (preview.armsLeft === 0) {
-      toast(t('ban.leaves_nothing'), { kind: 'error' });
-      return null;
-    }
-    if (preview.total > CONFIRM_ABOVE) {
-      const answer = await ask({ title: tn('ban.sure', preview.total), text: `${comboText(target.key ?? target.label ?? '')} — ${previewText(preview)}`, ok: t('ban.do'), danger: true, reason });
-      if (answer === null) return null;
-      reason = answer;
-    }
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    if (!error.temporary) {
-      toast(t('ban.refused', { why: error.message }), { kind: 'error' });
-      return null;
-    }
+  let { reason = '' } = options;
+  const no = (text) => {
+    toast(text, { kind: 'error' });
+    return null;
+  };
+  const preview = await orElse(banPreview(target), (error) => (error.temporary ? undefined : no(t('ban.refused', { why: error.message }))));
+  if (preview === null) return null;
+  if (preview?.armsLeft === 0) return no(t('ban.leaves_nothing'));
+  if (preview?.total > CONFIRM_ABOVE) {
+    const answer = await ask({ title: tn('ban.sure', preview.total), text: `${comboText(target.key ?? target.label ?? '')} — ${previewText(preview)}`, ok: t('ban.do'), danger: true, reason });
+    if (answer === null) return null;
+    reason = answer;
   }
   const body = { ...(target.name ? { video_name: target.name } : { combo_key: target.key }), ...(reason && { reason }) };
   const action = outbox.add('ban', body);

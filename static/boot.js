@@ -10,5 +10,5 @@
     console.info('settings of this page cannot be remembered:', error.message);
   }
   if (theme === 'light' || theme === 'dark') document.documentElement.dataset.theme = theme;
-  if (lang) document.documentElement.lang = lang;
+  if (lang) document.documentElement.lang = document.documentElement.dataset.lang = lang;
 })();

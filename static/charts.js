@@ -1,17 +1,16 @@
 /** From the numbers of /api/insights to Plotly's figures. Knows neither page nor network; colours and words come in. */
 import { fixed, short } from './format.js';
-import { hasText, t } from './i18n.js';
+import { t, textOr } from './i18n.js';
 
 /** @typedef {Record<string, string>} Colours text muted line accent good fair poor surface */
 /** @typedef {{data: any[], layout: Record<string, any>}} Figure */
 
 const FIELDS = ['sampler', 'scheduler', 'fps', 'cfg', 'steps', 'size'];
-const label = (/** @type {any} */ value) => (typeof value === 'string' ? value.replace(/^(\d+)x(\d+)$/, '$1×$2') : short(value));
-const field = (/** @type {string} */ name) => t(`field.${name}`);
+const label = (value) => (typeof value === 'string' ? value.replace(/^(\d+)x(\d+)$/, '$1×$2') : short(value));
+const field = (name) => t(`field.${name}`);
 /** A metric as people call it. @param {string} name */
-export const metricName = (name) => (name === 'score' ? t('field.score') : hasText(`score.${name}`) ? t(`score.${name}`) : name);
+export const metricName = (name) => (name === 'score' ? t('field.score') : textOr(`score.${name}`, name));
 
-/** @param {Colours} c @param {Record<string, any>} [more] */
 function layout(c, more = {}) {
   return {
     paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)', font: { color: c.text, size: 12, family: 'system-ui, sans-serif' },
@@ -20,18 +19,17 @@ function layout(c, more = {}) {
   };
 }
 
-/** @param {Colours} c @param {Record<string, any>} [more] */
 const axis = (c, more = {}) => ({ gridcolor: c.line, zerolinecolor: c.line, linecolor: c.line, fixedrange: true, automargin: true, ...more });
 
 /** Best so far over tries or GPU minutes. @param {any} progress @param {'pull'|'minutes'} by @param {Colours} c @returns {Figure} */
 export function progressChart(progress, by, c) {
   const x = progress[by];
-  const line = (/** @type {string} */ name, /** @type {any[]} */ y, /** @type {object} */ more) => ({ type: 'scatter', x, y, name, ...more });
+  const line = (name, y, more) => ({ type: 'scatter', x, y, name, ...more });
   const data = [
     line(t('insights.score'), progress.score, { mode: 'markers', text: progress.name, marker: { size: 4, color: c.accent, opacity: 0.35 }, hovertemplate: '%{text}<br>%{y:.2f}<extra></extra>' }),
     line(t('insights.best_score'), progress.best, { mode: 'lines', line: { color: c.accent, width: 2.5, shape: 'hv' }, connectgaps: true }),
   ];
-  if (progress.rating.some((/** @type {any} */ value) => value !== null)) {
+  if (progress.rating.some((value) => value !== null)) {
     data.push(
       line(t('insights.rating'), progress.rating, { mode: 'markers', yaxis: 'y2', text: progress.name, marker: { size: 7, color: c.fair, symbol: 'diamond' }, hovertemplate: '%{text}<br>%{y}<extra></extra>' }),
       line(t('insights.best_rating'), progress.best_rating, { mode: 'lines', yaxis: 'y2', line: { color: c.fair, width: 2, dash: 'dot', shape: 'hv' }, connectgaps: true }),
@@ -49,11 +47,9 @@ export function effectsChart(effects, narrow, c) {
   const shown = FIELDS.filter((name) => effects.fields[name]?.length > 1);
   const columns = narrow ? 1 : Math.min(3, shown.length);
   const rows = Math.ceil(shown.length / columns);
-  /** @type {any[]} */
   const data = [];
   /** @type {Record<string, any>} */
   const axes = {};
-  /** @type {any[]} */
   const annotations = [];
   const all = shown.flatMap((name) => effects.fields[name]);
   const range = [Math.min(...all.map((item) => item.low)), Math.max(...all.map((item) => item.high))];
@@ -81,11 +77,11 @@ export function effectsChart(effects, narrow, c) {
 
 /** Sampler against scheduler. @param {any} effects @param {Colours} c @returns {Figure} */
 export function pairsChart(effects, c) {
-  const names = (/** @type {string} */ side) => [...new Set(effects.pairs.map((/** @type {any} */ cell) => cell[side]))].sort();
+  const names = (side) => [...new Set(effects.pairs.map((cell) => cell[side]))].sort();
   const [samplers, schedulers] = [names('sampler'), names('scheduler')];
-  const cell = (/** @type {any} */ s, /** @type {any} */ k) => effects.pairs.find((/** @type {any} */ item) => item.sampler === s && item.scheduler === k);
-  const values = effects.pairs.map((/** @type {any} */ item) => item.mean);
-  const far = Math.max(...values.map((/** @type {number} */ v) => Math.abs(v - effects.mean))) || 1;
+  const cell = (s, k) => effects.pairs.find((item) => item.sampler === s && item.scheduler === k);
+  const values = effects.pairs.map((item) => item.mean);
+  const far = Math.max(...values.map((v) => Math.abs(v - effects.mean))) || 1;
   // Drawn as rectangles: Plotly's heat map sets a style attribute, which the pages' security policy does not allow.
   const cells = samplers.flatMap((s, y) => schedulers.map((k, x) => ({ x, y, s, k, item: cell(s, k) }))).filter(({ item }) => item);
   const shapes = cells.map(({ x, y, item }) => ({ type: 'rect', layer: 'below', x0: x - 0.48, x1: x + 0.48, y0: y - 0.46, y1: y + 0.46, line: { width: 0 },
@@ -99,57 +95,16 @@ export function pairsChart(effects, c) {
   };
 }
 
-/** A colour between two, as `rgb(r, g, b)`. @param {string} from @param {string} to @param {number} share */
+/** A colour between two, as `rgb(r, g, b)`. */
 function mix(from, to, share) {
   const [a, b] = [from, to].map((color) => (color.match(/[\d.]+/g) ?? []).map(Number));
   return `rgb(${a.slice(0, 3).map((v, i) => Math.round(v + (b[i] - v) * share)).join(', ')})`;
 }
 
-/** Every clip a line across its settings; three groups by outcome. @param {any[][]} rows @param {Colours} c @returns {Figure} */
-export function parallelChart(rows, c) {
-  const rated = rows.filter((row) => row[7] !== null).length >= 8;
-  const names = [...FIELDS, 'score', ...(rated ? ['rating'] : [])];
-  const end = rated ? 7 : 6;
-  const full = rows.filter((row) => row[end] !== null);
-  /** @type {any[]} */
-  const annotations = [];
-  const scales = names.map((name, i) => {
-    const values = [...new Set(full.map((row) => row[i]).filter((value) => value !== null))];
-    const free = name === 'score' || name === 'rating';
-    values.sort((a, b) => (typeof a === 'number' && typeof b === 'number' ? a - b : String(a).localeCompare(String(b), 'en', { numeric: true })));
-    const [low, high] = [Number(values[0]), Number(values.at(-1))];
-    const marks = free ? [low, high] : values;
-    const at = (/** @type {any} */ value) => (free ? (high > low ? (value - low) / (high - low) : 0.5) : values.length > 1 ? values.indexOf(value) / (values.length - 1) : 0.5);
-    for (const mark of marks.length > 9 ? [marks[0], marks.at(-1)] : marks) {
-      annotations.push({ x: i, y: at(mark), text: free ? fixed(mark, name === 'score' ? 2 : 1) : label(mark), showarrow: false, xanchor: i ? 'right' : 'left', xshift: i ? -5 : 5, bgcolor: c.surface, font: { size: 11, color: c.text } });
-    }
-    return at;
-  });
-  const order = full.map((row) => row[end]).sort((a, b) => a - b);
-  const cut = [order[Math.floor(order.length / 3)], order[Math.floor((order.length * 2) / 3)]];
-  const groups = [['insights.lowest', c.poor, 0.45], ['insights.middle', c.muted, 0.35], ['insights.highest', c.good, 0.75]];
-  const data = groups.map(([name, color, opacity], g) => {
-    /** @type {any[]} */ const x = [];
-    /** @type {any[]} */ const y = [];
-    /** @type {any[]} */ const text = [];
-    for (const [i, row] of full.entries()) {
-      const aside = (((i * 7919) % 100) / 100 - 0.5) * 0.05; // lines through one value lie side by side
-      if ((row[end] > cut[1] ? 2 : row[end] > cut[0] ? 1 : 0) !== g) continue;
-      names.forEach((_, j) => { x.push(j); y.push(row[j] === null ? null : scales[j](row[j]) + (j < 6 ? aside : 0)); text.push(row[8]); });
-      x.push(null); y.push(null); text.push('');
-    }
-    return { type: 'scatter', mode: 'lines', x, y, text, name: t(String(name)), opacity, line: { color, width: 1.5, shape: 'spline', smoothing: 0.6 }, hovertemplate: '%{text}<extra></extra>' };
-  });
-  return { data, layout: layout(c, {
-    xaxis: axis(c, { tickvals: names.map((_, i) => i), ticktext: names.map((name) => (name === 'rating' ? t('insights.rating') : field(name))), range: [-0.15, names.length - 0.85], zeroline: false }),
-    yaxis: axis(c, { visible: false, range: [-0.06, 1.06] }), annotations, margin: { l: 12, r: 12, t: 8, b: 32 },
-  }) };
-}
-
-/** Correlation of every metric with the rating. @param {any[]} metrics @param {Colours} c @returns {Figure} */
+/** Correlation of every metric with the rating. @param {any[]} metrics those with one, best first @param {Colours} c @returns {Figure} */
 export function metricsChart(metrics, c) {
-  const items = metrics.filter((item) => typeof item.rho === 'number').reverse();
-  const tone = (/** @type {any} */ item) => (item.low > 0 ? c.good : item.high < 0 ? c.poor : c.muted);
+  const items = [...metrics].reverse();
+  const tone = (item) => (item.low > 0 ? c.good : item.high < 0 ? c.poor : c.muted);
   return {
     data: [{
       type: 'scatter', mode: 'markers', y: items.map((item) => metricName(item.name)), x: items.map((item) => item.rho), customdata: items.map((item) => item.n),
@@ -163,10 +118,10 @@ export function metricsChart(metrics, c) {
 
 /** Clips by one metric and their rating. @param {any} metric @param {Colours} c @returns {Figure} */
 export function dotsChart(metric, c) {
-  const spread = (/** @type {number} */ i) => (((i * 7919) % 100) / 100 - 0.5) * 0.3; // equal marks side by side
+  const spread = (i) => (((i * 7919) % 100) / 100 - 0.5) * 0.3; // equal marks side by side
   return {
-    data: [{ type: 'scatter', mode: 'markers', x: metric.points.map((/** @type {any} */ p) => p[0]), y: metric.points.map((/** @type {any} */ p, /** @type {number} */ i) => p[1] + spread(i)),
-      text: metric.points.map((/** @type {any} */ p) => p[2]), customdata: metric.points.map((/** @type {any} */ p) => p[1]), marker: { size: 7, color: c.accent, opacity: 0.6 }, hovertemplate: '%{text}<br>%{x:.2f} · %{customdata}<extra></extra>' }],
+    data: [{ type: 'scatter', mode: 'markers', x: metric.points.map((p) => p[0]), y: metric.points.map((p, i) => p[1] + spread(i)),
+      text: metric.points.map((p) => p[2]), customdata: metric.points.map((p) => p[1]), marker: { size: 7, color: c.accent, opacity: 0.6 }, hovertemplate: '%{text}<br>%{x:.2f} · %{customdata}<extra></extra>' }],
     layout: layout(c, { xaxis: axis(c, { title: { text: metricName(metric.name) } }), yaxis: axis(c, { range: [0.5, 10.5], title: { text: t('insights.rating') } }) }),
   };
 }

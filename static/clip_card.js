@@ -16,13 +16,13 @@ const HOVER_MS = 120; // a pointer that only passes starts nothing
  * @param {boolean} exists
  */
 export function poster(name, exists) {
-  const box = h('span', { class: 'poster' });
+  const box = h('span.poster');
   if (!exists) {
-    box.append(h('span', { class: 'poster-gone muted', text: t('clip.gone') }));
+    box.append(h('span.poster-gone.muted', t('clip.gone')));
     return box;
   }
   const image = h('img', { src: thumbUrl(name), alt: '', loading: 'lazy', decoding: 'async' });
-  image.addEventListener('error', () => image.replaceWith(h('span', { class: 'poster-gone muted', text: t('clip.no_picture') })));
+  image.addEventListener('error', () => image.replaceWith(h('span.poster-gone.muted', t('clip.no_picture'))));
   box.append(image);
   /** @type {HTMLVideoElement | null} */
   let video = null;
@@ -41,7 +41,7 @@ export function poster(name, exists) {
     clearTimeout(timer);
     timer = setTimeout(() => {
       if (video) return;
-      video = /** @type {HTMLVideoElement} */ (h('video', { playsinline: true, loop: true, disablepictureinpicture: true, tabindex: -1 }));
+      video = h('video', { playsinline: true, loop: true, disablepictureinpicture: true, tabindex: -1 });
       video.muted = true;
       video.src = videoUrl(name);
       box.append(video);
@@ -61,8 +61,8 @@ export function badges(clip) {
   if (typeof clip.manual_overall === 'number') {
     all.push(h('span', { class: `badge ${markGrade(clip.manual_overall)}`, title: t('clip.your_mark'), text: t('clip.mark', { n: short(clip.manual_overall) }) }));
   }
-  if (clip.reference) all.push(h('span', { class: 'badge fair', text: t('clip.reference') }));
-  if (clip.banned) all.push(h('span', { class: 'badge poor', text: t('clip.banned') }));
+  if (clip.reference) all.push(h('span.badge.fair', t('clip.reference')));
+  if (clip.banned) all.push(h('span.badge.poor', t('clip.banned')));
   return all;
 }
 
@@ -70,17 +70,13 @@ export function badges(clip) {
 export function posterCard(clip) {
   const { file } = splitName(clip.name);
   const p = clip.params ?? {};
-  return h(
-    'div',
-    { class: 'tile' },
-    h(
-      'a',
-      { class: 'tile-link', href: watchUrl(clip.name) },
+  return h('div.tile',
+    h('a.tile-link', { href: watchUrl(clip.name) },
       poster(clip.name, clip.exists),
-      h('span', { class: 'tile-name', title: clip.name, text: file }),
+      h('span.tile-name', { title: clip.name, text: file }),
     ),
-    h('span', { class: 'tile-line muted', text: p.sampler ? `${p.sampler} · ${p.scheduler} · cfg ${short(p.cfg_scale)} · ${short(p.steps)}` : t('combo.unknown') }),
-    h('span', { class: 'tile-line badges' }, typeof clip.score === 'number' && h('span', { class: `badge plain ${grade(clip.score)}`, title: t('clip.auto'), text: fixed(clip.score) }), ...badges(clip)),
+    h('span.tile-line.muted', p.sampler ? `${p.sampler} · ${p.scheduler} · cfg ${short(p.cfg_scale)} · ${short(p.steps)}` : t('combo.unknown')),
+    h('span.tile-line.badges', typeof clip.score === 'number' && h('span', { class: `badge plain ${grade(clip.score)}`, title: t('clip.auto'), text: fixed(clip.score) }), ...badges(clip)),
   );
 }
 
@@ -89,14 +85,12 @@ export const COLUMNS = ['clip', 'score', 'mark', 'sampler', 'scheduler', 'fps', 
 /** The table's head row. @param {string} sort @param {(sort: string) => void} choose */
 export function tableHead(sort, choose) {
   const sorts = { clip: 'name', score: 'score', mark: 'manual', made: 'newest' };
-  return h(
-    'div',
-    { class: 'trow thead' },
+  return h('div.trow.thead',
     ...COLUMNS.map((column) => {
-      const by = sorts[/** @type {keyof typeof sorts} */ (column)];
+      const by = sorts[column];
       const label = t(`column.${column}`);
       if (!by) return h('span', { class: `tc tc-${column}`, text: label });
-      return h('span', { class: `tc tc-${column}` }, h('button', { type: 'button', class: 'th', 'aria-pressed': String(sort === by), text: label, on: { click: () => choose(by) } }));
+      return h('span', { class: `tc tc-${column}` }, h('button.th', { 'aria-pressed': String(sort === by), text: label, on: { click: () => choose(by) } }));
     }),
   );
 }
@@ -104,14 +98,12 @@ export function tableHead(sort, choose) {
 /** @param {Found} clip */
 export function tableRow(clip) {
   const p = clip.params ?? {};
-  const cell = (/** @type {string} */ column, /** @type {any} */ content) => h('span', { class: `tc tc-${column}` }, content);
-  const text = (/** @type {any} */ value) => (value === undefined || value === null ? '–' : short(value));
-  return h(
-    'div',
-    { class: 'trow' },
-    cell('clip', h('a', { href: watchUrl(clip.name), class: 'row' }, poster(clip.name, clip.exists), h('span', { class: 'tile-name', title: clip.name, text: splitName(clip.name).file }))),
+  const cell = (column, content) => h('span', { class: `tc tc-${column}` }, content);
+  const text = (value) => (value === undefined || value === null ? '–' : short(value));
+  return h('div.trow',
+    cell('clip', h('a', { href: watchUrl(clip.name), class: 'row' }, poster(clip.name, clip.exists), h('span.tile-name', { title: clip.name, text: splitName(clip.name).file }))),
     cell('score', typeof clip.score === 'number' ? h('span', { class: `mono ${grade(clip.score)}`, text: fixed(clip.score) }) : '–'),
-    cell('mark', h('span', { class: 'badges' }, ...badges(clip))),
+    cell('mark', h('span.badges', ...badges(clip))),
     cell('sampler', text(p.sampler)),
     cell('scheduler', text(p.scheduler)),
     cell('fps', text(p.fps)),

@@ -1,11 +1,11 @@
 /** The compare page: two clips in step, blind until the vote, and at once the next two. */
-import { ApiError, getJSON, watchUrl } from './api.js';
-import { button, byId, clicksKeepFocus, h } from './dom.js';
-import { fixed, short, splitName } from './format.js';
+import { getJSON, orElse, watchUrl } from './api.js';
+import { button, byId, clicksKeepFocus, h, press, segments } from './dom.js';
+import { fixed, predictedText, short, splitName } from './format.js';
 import { t, tn } from './i18n.js';
 import { live } from './live.js';
 import { outbox } from './outbox.js';
-import { chooseFour, choosePair, differences, pairKey } from './pair_choice.js';
+import { chooseFour, choosePair, differences, pairKey, reasons } from './pair_choice.js';
 import { PairPlayer } from './pair_player.js';
 import { keys, startPage } from './shell.js';
 
@@ -35,72 +35,60 @@ class ComparePage {
   /** @type {Array<{actions: string[], pair: Candidate[]}>} */
   #done = [];
   #mode = MODES.includes(sessionStorage.getItem('eva.compare') ?? '') ? sessionStorage.getItem('eva.compare') : 'sides';
-  #wipe = /** @type {HTMLInputElement} */ (h('input', { type: 'range', class: 'wipe-range', min: 0, max: 100, value: 50, 'aria-label': t('compare.wipe_at') }));
+  #wipe = h('input', { type: 'range', class: 'wipe-range', min: 0, max: 100, value: 50, 'aria-label': t('compare.wipe_at') });
 
   constructor() {
-    byId('votes').append(...VOTES.map(([winner, key]) => {
-      keys.add(`vote_${winner}`, [key], () => this.vote(winner), 'compare');
-      return button({ label: t(`vote.${winner}`), hint: keys.hint(`vote_${winner}`), class: `vote vote-${winner}`, onClick: () => this.vote(winner) });
-    }));
-    const worst = h('div', { class: 'votes-worst', id: 'votes-worst' }, ...['A', 'B', 'C', 'D'].map((letter, i) => {
-      keys.add(`worst_${letter}`, [String(i + 1)], () => this.pickWorst(i), 'compare');
-      return button({ label: t('compare.worst_is', { letter }), hint: keys.hint(`worst_${letter}`), class: 'vote', onClick: () => this.pickWorst(i) });
-    }));
-    byId('votes').after(worst);
+    const key = (id, names, run, options) => keys.button(id, names, run, 'compare', options);
+    byId('votes').append(...VOTES.map(([winner, name]) => key(`vote_${winner}`, [name], () => this.vote(winner), { label: t(`vote.${winner}`), class: `vote vote-${winner}` })));
+    byId('votes').after(h('div.votes-worst', { id: 'votes-worst' },
+      ...['A', 'B', 'C', 'D'].map((letter, i) => key(`worst_${letter}`, [String(i + 1)], () => this.pickWorst(i), { label: t('compare.worst_is', { letter }), class: 'vote' }))));
     byId('pair').append(this.#wipe);
     this.#wipe.addEventListener('input', () => byId('pair').style.setProperty('--wipe', `${this.#wipe.value}%`));
     this.#wipe.addEventListener('pointerup', () => this.#wipe.blur()); // the arrow keys vote again
     keys.add('compare_mode', ['v'], () => this.#setMode(MODES[(MODES.indexOf(this.#mode ?? '') + 1) % MODES.length]), 'compare');
-    byId('modes').append(...MODES.map((mode) => h('button', { type: 'button', class: 'btn small', data: { mode }, title: t(`compare.mode_${mode}_why`), text: t(`compare.mode_${mode}`), on: { click: () => this.#setMode(mode) } })));
+    byId('modes').append(...segments(MODES.map((mode) => [mode, t(`compare.mode_${mode}`), t(`compare.mode_${mode}_why`)]), (mode) => this.#setMode(mode)));
     this.#showMode();
-    this.#player.addEventListener('pick', (event) => this.pickWorst(/** @type {CustomEvent} */ (event).detail));
-    keys.add('skip', ['s'], () => this.#pair && this.#advance(), 'compare');
-    keys.add('undo', ['Backspace', 'Ctrl+z'], () => this.undo(), 'compare');
+    this.#player.on('pick', (side) => this.pickWorst(side));
     byId('more').append(
       button({ label: t('player.pause_play'), icon: 'pause', hint: '␣', onClick: () => this.#player.togglePlay() }),
-      button({ label: t('action.skip'), icon: 'skip', hint: keys.hint('skip'), onClick: () => this.#advance() }),
-      button({ label: t('action.undo'), icon: 'undo', hint: keys.hint('undo'), attrs: { id: 'act-undo', disabled: true }, onClick: () => this.undo() }),
+      key('skip', ['s'], () => this.#pair && this.#advance(), { label: t('action.skip'), icon: 'skip', attrs: { id: 'act-skip' } }),
+      key('undo', ['Backspace', 'Ctrl+z'], () => this.undo(), { label: t('action.undo'), icon: 'undo', attrs: { id: 'act-undo', disabled: true } }),
     );
     this.#player.bindKeys();
-    this.#player.addEventListener('broken', (event) => {
-      const { clip } = /** @type {CustomEvent} */ (event).detail;
+    this.#player.on('broken', (clip) => {
       this.#clips = this.#clips.filter((other) => other.name !== clip.name);
       this.#next = null;
       byId('last').textContent = t('compare.broken', { name: splitName(clip.name).file });
       this.#advance();
     });
     clicksKeepFocus(byId('main'));
-    live.addEventListener('changes', (event) => {
-      const news = /** @type {CustomEvent} */ (event).detail.some((/** @type {any} */ change) => ['generated', 'file', 'gone'].includes(change.kind));
-      if (news) this.load();
-    });
-    live.addEventListener('connection', (event) => /** @type {CustomEvent} */ (event).detail && !this.#pair && this.load());
+    live.on('changes', (changes) => changes.some(({ kind }) => ['generated', 'file', 'gone'].includes(kind)) && this.load());
+    live.on('connection', (connected) => connected && !this.#pair && this.load());
   }
 
   async load() {
-    try {
-      const [found, actions] = await Promise.all([
-        getJSON('/api/search', { exists: 'true', banned: 'false', limit: CANDIDATES, sort: 'newest' }),
-        getJSON('/api/actions', { limit: ACTIONS_READ }),
-      ]);
-      this.#clips = found.items;
-      for (const action of actions) {
-        if (action.type === 'compare' && !action.undone) this.#compared.add(pairKey({ name: action.left }, { name: action.right }));
-      }
-      if (!this.#pair) this.#advance();
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
+    const asked = Promise.all([
+      getJSON('/api/search', { exists: 'true', banned: 'false', limit: CANDIDATES, sort: 'newest' }),
+      getJSON('/api/actions', { limit: ACTIONS_READ }),
+    ]);
+    const found = await orElse(asked, (error) => {
       if (!this.#pair) this.#message(t('compare.failed'), error.message, button({ label: t('retry'), onClick: () => this.load() }));
+    });
+    if (!found) return;
+    const [{ items }, actions] = found;
+    this.#clips = items;
+    for (const action of actions) {
+      if (action.type === 'compare' && !action.undone) this.#compared.add(pairKey({ name: action.left }, { name: action.right }));
     }
+    if (!this.#pair) this.#advance();
   }
 
-  /** @param {string} title @param {string} text @param {...Node} controls */
   #message(title, text, ...controls) {
     byId('main').classList.add('empty');
-    byId('pair-prompt').replaceChildren(h('span', { class: 'cover-title', text: title }), h('span', { text }), ...controls);
+    byId('pair-why').textContent = '';
+    byId('pair-prompt').replaceChildren(h('span.cover-title', title), h('span', text), ...controls);
   }
 
-  /** @param {string} mode */
   #setMode(mode) {
     const before = this.#mode;
     this.#mode = mode;
@@ -114,13 +102,12 @@ class ComparePage {
 
   #showMode() {
     byId('main').dataset.mode = this.#mode ?? '';
-    for (const element of byId('modes').children) element.setAttribute('aria-pressed', String(/** @type {HTMLElement} */ (element).dataset.mode === this.#mode));
+    press(byId('modes').children, (element) => element.dataset.value === this.#mode);
     byId('compare-title').textContent = t(this.#mode === 'worst' ? 'compare.title_worst' : 'compare.title');
   }
 
   #choose() {
-    if (this.#mode === 'worst') return chooseFour(this.#clips, this.#seen);
-    return choosePair(this.#clips, this.#compared, this.#seen);
+    return this.#mode === 'worst' ? chooseFour(this.#clips, this.#seen) : choosePair(this.#clips, this.#compared, this.#seen);
   }
 
   #advance() {
@@ -142,15 +129,16 @@ class ComparePage {
     }
     byId('main').classList.remove('empty');
     for (const clip of pair) this.#seen.set(clip.name, (this.#seen.get(clip.name) ?? 0) + 1);
-    // The prompt is no secret: without it nobody could say which clip follows it better.
+    // A prompt that all share tells what to look for. Others would only distract: the vote is about the settings, so they follow it.
     const same = pair.every((clip) => clip.prompt === pair[0].prompt);
-    byId('pair-prompt').textContent = same ? (pair[0].prompt ?? '') : pair.length > 2 ? pair.map((clip, i) => `${'ABCD'[i]}: ${clip.prompt ?? '–'}`).join('  ') : t('compare.prompts', { a: pair[0].prompt ?? '–', b: pair[1].prompt ?? '–' });
+    byId('pair-prompt').textContent = same && pair[0].prompt ? t('compare.prompt', { prompt: pair[0].prompt }) : '';
+    const why = pair.length === 2 ? reasons(pair[0], pair[1], this.#clips) : [[same ? 'same_prompt' : 'other_prompt', {}]];
+    byId('pair-why').textContent = [t('compare.judge'), ...why.map(([name, values]) => t(`compare.why_${name}`, values))].join(' ');
     const voted = new Set([...this.#compared, pairKey(pair[0], pair[1])]);
-    this.#next = this.#mode === 'worst' ? chooseFour(this.#clips, this.#seen) : choosePair(this.#clips, voted, this.#seen);
+    this.#next = this.#mode === 'worst' ? this.#choose() : choosePair(this.#clips, voted, this.#seen);
     if (this.#next) this.#player.preload(this.#next);
   }
 
-  /** @param {string} winner */
   vote(winner) {
     const pair = this.#pair;
     if (pair?.length !== 2) return;
@@ -159,11 +147,11 @@ class ComparePage {
     this.#compared.add(pairKey(pair[0], pair[1]));
     byId('last').textContent = t('compare.said', { vote: t(`vote.${winner}`) });
     const won = { left: 0, right: 1 }[winner] ?? -1;
-    this.#reveal(pair, (i) => i === won && h('span', { class: 'badge good', text: t('compare.won') }));
+    this.#reveal(pair, (i) => i === won && h('span.badge.good', t('compare.won')));
     this.#advance();
   }
 
-  /** The other three are better than the one picked: three comparisons. @param {number} worst */
+  /** The other three are better than the one picked: three comparisons. */
   pickWorst(worst) {
     const four = this.#pair;
     if (four?.length !== 4) return;
@@ -173,7 +161,7 @@ class ComparePage {
     });
     this.#done.push({ actions, pair: four });
     byId('last').textContent = t('compare.said_worst', { letter: 'ABCD'[worst] });
-    this.#reveal(four, (i) => i === worst && h('span', { class: 'badge poor', text: t('compare.worst') }));
+    this.#reveal(four, (i) => i === worst && h('span.badge.poor', t('compare.worst')));
     this.#advance();
   }
 
@@ -190,16 +178,20 @@ class ComparePage {
     this.#show();
   }
 
-  /** What was just voted on: only what differs. @param {Candidate[]} clips @param {(i: number) => Node | false} badge */
+  /** What was just voted on: only what differs. */
   #reveal(clips, badge) {
-    const rows = differences(...clips).map(({ field, values }) => h('tr', {}, h('th', { scope: 'row', text: t(`field.${field}`) }), ...values.map((value) => h('td', { class: 'mono', text: short(value) }))));
-    if (clips.every((clip) => typeof clip.score === 'number')) rows.push(h('tr', {}, h('th', { scope: 'row', text: t('field.score') }), ...clips.map((clip) => h('td', { class: 'mono', text: fixed(clip.score) }))));
+    const rows = differences(...clips).map(({ field, values }) => h('tr', h('th', { scope: 'row', text: t(`field.${field}`) }), ...values.map((value) => h('td.mono', short(value)))));
+    const row = (name, text) => rows.push(h('tr', h('th', { scope: 'row', text: t(name) }), ...clips.map((clip) => h('td', text(clip)))));
+    const settings = rows.length;
+    if (clips.every((clip) => typeof clip.score === 'number')) row('field.score', (clip) => fixed(clip.score));
+    if (clips.some((clip) => clip.predicted)) row('compare.predicted', (clip) => predictedText(clip.predicted) || '–');
+    if (clips.some((clip) => clip.prompt !== clips[0].prompt)) row('review.prompt', (clip) => clip.prompt ?? '–');
     byId('revealed').hidden = false;
     byId('revealed').replaceChildren(
-      h('table', { class: 'differences' },
-        h('thead', {}, h('tr', {}, h('th', { text: t('compare.revealed') }), ...clips.map((clip, i) => h('th', { scope: 'col' }, h('a', { href: watchUrl(clip.name), text: splitName(clip.name).file }), ' ', badge(i))))),
-        h('tbody', {}, ...rows)),
-      rows.length ? '' : h('p', { class: 'muted', text: t('compare.same') }),
+      h('table.differences',
+        h('thead', h('tr', h('th', t('compare.revealed')), ...clips.map((clip, i) => h('th', { scope: 'col' }, h('a', { href: watchUrl(clip.name), text: splitName(clip.name).file }), ' ', badge(i))))),
+        h('tbody', ...rows)),
+      settings ? '' : h('p.muted', t('compare.same')),
     );
   }
 }

@@ -3,23 +3,29 @@
 const SVG = 'http://www.w3.org/2000/svg';
 
 /**
- * Builds an element. `props`: `class`, `text`, `data` (dataset), `on` (listeners), `style` (custom
- * properties and styles set through CSSOM); anything else is an attribute (`false`/`null` leaves it out).
- * @param {string} tag
- * @param {Record<string, any>} [props]
+ * Builds an element: `h('p.muted', text)`, `h('a.btn', { href }, icon('ban'), text)`. `props`: `class`, `text`, `data` (dataset),
+ * `on` (listeners), `style` (custom properties and styles set through CSSOM); anything else is an attribute (`false`/`null` leaves it out).
+ * @param {string} tag with its classes, `tag.class.class`
+ * @param {Record<string, any> | Node | string | null | false} [props] or the first child
  * @param {...(Node|string|null|undefined|false)} children
- * @returns {HTMLElement}
+ * @returns {any} the element; whoever builds it knows which
  */
-export function h(tag, props = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [key, value] of Object.entries(props)) {
-    if (value === undefined || value === null || value === false) continue;
-    if (key === 'class') element.className = value;
-    else if (key === 'text') element.textContent = value;
-    else if (key === 'data') Object.assign(element.dataset, value);
-    else if (key === 'on') for (const [type, listener] of Object.entries(value)) element.addEventListener(type, listener);
-    else if (key === 'style') for (const [name, v] of Object.entries(value)) element.style.setProperty(name, v);
-    else element.setAttribute(key, value === true ? '' : String(value));
+export function h(tag, props, ...children) {
+  const [name, ...classes] = tag.split('.');
+  const element = document.createElement(name);
+  if (name === 'button') element.setAttribute('type', 'button');
+  if (classes.length) element.className = classes.join(' ');
+  if (props?.constructor !== Object) children.unshift(props);
+  else {
+    for (const [key, value] of Object.entries(props)) {
+      if (value === undefined || value === null || value === false) continue;
+      if (key === 'class') element.classList.add(...value.split(' ').filter(Boolean));
+      else if (key === 'text') element.textContent = value;
+      else if (key === 'data') Object.assign(element.dataset, value);
+      else if (key === 'on') for (const [type, listener] of Object.entries(value)) element.addEventListener(type, listener);
+      else if (key === 'style') for (const [name_, v] of Object.entries(value)) element.style.setProperty(name_, v);
+      else element.setAttribute(key, value === true ? '' : String(value));
+    }
   }
   for (const child of children) if (child || child === 0) element.append(child);
   return element;
@@ -45,7 +51,7 @@ export function icon(name) {
  * @returns {HTMLButtonElement}
  */
 export function button(options) {
-  const label = options.iconOnly ? null : h('span', { class: 'btn-label', text: options.label });
+  const label = options.iconOnly ? null : h('span.btn-label', options.label);
   const element = h(
     'button',
     {
@@ -60,18 +66,49 @@ export function button(options) {
     label,
     options.hint && !options.iconOnly && h('kbd', { text: options.hint, 'aria-hidden': 'true' }),
   );
-  return /** @type {HTMLButtonElement} */ (element);
+  return element;
 }
 
 /**
  * The element of that id; a missing one is a mistake in the page, so it is reported at once.
  * @param {string} id
- * @returns {HTMLElement}
+ * @returns {any}
  */
 export function byId(id) {
   const element = document.getElementById(id);
   if (!element) throw new Error(`the page has no element #${id}`);
   return element;
+}
+
+/** A control of choices `[value, text]`. @param {Array<[any, string]>} choices @param {Record<string, any>} [props] as for `h` */
+export const select = (choices, props = {}) => h('select.select', { ...props }, ...options(choices));
+/** @param {Array<[any, string]>} choices */
+export const options = (choices) => choices.map(([value, text]) => h('option', { value, text }));
+
+/**
+ * Buttons of which one is pressed; `data-value` tells which.
+ * @param {Array<[string, string, string?]>} choices value, text and, where needed, a longer explanation
+ * @param {(value: string) => void} choose
+ */
+export const segments = (choices, choose) =>
+  choices.map(([value, text, title]) => h('button.btn.small', { data: { value }, title, text, on: { click: () => choose(value) } }));
+
+/** Tells which of some buttons are pressed. @param {Iterable<HTMLElement>} elements @param {(element: HTMLElement) => boolean} on */
+export function press(elements, on) {
+  for (const element of elements) element.setAttribute('aria-pressed', String(on(element)));
+}
+
+/** Something others listen to: `on` hands over the detail that `emit` was given. */
+export class Emitter extends EventTarget {
+  /** @param {string} type @param {any} [detail] */
+  emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+
+  /** @param {string} type @param {(detail: any) => void} action */
+  on(type, action) {
+    this.addEventListener(type, (event) => action(event.detail));
+  }
 }
 
 /**
@@ -81,10 +118,13 @@ export function byId(id) {
  */
 export function clicksKeepFocus(root) {
   root.addEventListener('mousedown', (event) => {
-    const target = /** @type {HTMLElement} */ (event.target);
+    const target = event.target;
     if (target.closest('button, summary, a') && !target.closest('input, textarea, select')) event.preventDefault();
   });
 }
+
+/** Does something once the page as it stands now is on the screen. @param {() => void} action */
+export const afterPaint = (action) => (document.hidden ? action() : requestAnimationFrame(() => setTimeout(action, 0)));
 
 /**
  * Calls `action` once, `ms` after the last call.

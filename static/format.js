@@ -9,6 +9,9 @@ export function fixed(value, digits = 2) {
   return typeof value === 'number' && Number.isFinite(value) ? value.toFixed(digits) : '–';
 }
 
+/** The rating expected for a clip, with how sure that is: 6.4 ± 0.9. @param {{mean: number, sd: number} | null | undefined} predicted */
+export const predictedText = (predicted) => (predicted ? `${fixed(predicted.mean, 1)} ± ${fixed(predicted.sd, 1)}` : '');
+
 /** Shortest form: 7, not 7.0. @param {any} value */
 export const short = (value) => (typeof value === 'number' ? String(Number(value.toFixed(6))) : value === null || value === undefined ? '–' : String(value));
 
@@ -43,7 +46,7 @@ export function moment(when) {
   if (Number.isNaN(date.getTime())) return String(when);
   const today = new Date().toDateString() === date.toDateString();
   const options = today ? { timeStyle: 'short' } : { dateStyle: 'medium', timeStyle: 'short' };
-  return new Intl.DateTimeFormat(language(), /** @type {Intl.DateTimeFormatOptions} */ (options)).format(date);
+  return new Intl.DateTimeFormat(language(), options).format(date);
 }
 
 export const FIELDS = ['sampler', 'scheduler', 'fps', 'cfg', 'steps', 'size'];
@@ -78,7 +81,7 @@ export function comboText(key) {
   const fields = splitCombo(key);
   if (!fields) return key ?? '–';
   const any = t('any');
-  const say = (/** @type {string} */ field) => (fields[field] === '*' ? any : fields[field]);
+  const say = (field) => (fields[field] === '*' ? any : fields[field]);
   return [
     say('sampler'),
     say('scheduler'),

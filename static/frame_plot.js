@@ -1,7 +1,8 @@
 /** What was measured of every frame, drawn over time with a head that runs with the player. Press a place to go there. */
-import { ApiError, getJSON } from './api.js';
+import { getJSON, orElse } from './api.js';
 import { h } from './dom.js';
 import { t } from './i18n.js';
+import { frameAt } from './playback.js';
 
 const LINES = [['brightness', '--fair'], ['change', '--poor'], ['detail', '--accent']];
 const HEIGHT = 84; // CSS pixels
@@ -10,11 +11,11 @@ const FEW = 0.02; // a line that moves less than this is drawn on this scale: no
 export class FramePlot {
   /** @type {{fps: number, seconds: number[], brightness: number[], change: number[], detail: number[]} | null} */
   #series = null;
-  #canvas = /** @type {HTMLCanvasElement} */ (h('canvas', { class: 'frame-plot', role: 'img', 'aria-label': t('series.label') }));
-  #legend = h('div', { class: 'frame-legend' });
-  #said = h('p', { class: 'muted', text: t('series.loading') });
+  #canvas = h('canvas.frame-plot', { role: 'img', 'aria-label': t('series.label') });
+  #legend = h('div.frame-legend');
+  #said = h('p.muted', t('series.loading'));
   #frame = -1;
-  element = h('div', {}, this.#said, this.#canvas, this.#legend);
+  element = h('div', this.#said, this.#canvas, this.#legend);
 
   /** @param {import('./player.js').Player} player */
   constructor(player) {
@@ -35,31 +36,23 @@ export class FramePlot {
 
   /** @param {string} name */
   async show(name) {
-    try {
-      this.#series = await getJSON('/api/series', { name });
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
+    this.#series = await orElse(getJSON('/api/series', { name }), (error) => {
       this.#said.textContent = t('series.none', { why: error.message });
-      return;
-    }
-    if (this.player.clip && this.#series) this.player.clip.fps = this.#series.fps; // what the file says, so that a step is one frame
+    });
+    if (!this.#series) return;
+    if (this.player.clip) this.player.clip.fps = this.#series.fps; // what the file says, so that a step is one frame
     this.#said.hidden = true;
     this.#canvas.hidden = false;
-    this.#legend.append(...LINES.map(([name_, color]) => h('span', { title: t(`series.${name_}.why`) }, h('i', { style: { background: `var(${color})` } }), `${t(`series.${name_}`)} `, h('b', { class: 'mono', data: { line: name_ } }))));
+    this.#legend.append(...LINES.map(([name_, color]) => h('span', { title: t(`series.${name_}.why`) }, h('i', { style: { background: `var(${color})` } }), `${t(`series.${name_}`)} `, h('b.mono', { data: { line: name_ } }))));
     this.#paint();
-    this.#follow();
+    this.player.on('frame', (frame) => this.#follow(frame));
+    if (this.player.video) this.#follow(frameAt(this.player.video.currentTime, this.player.fps));
   }
 
-  #follow() {
-    const { video, fps } = this.player;
-    const count = this.#series?.seconds.length ?? 0;
-    const frame = video ? Math.min(count - 1, Math.floor(video.currentTime * fps + 1e-3)) : -1;
-    if (frame !== this.#frame) {
-      this.#frame = frame;
-      this.#paint();
-      for (const value of this.#legend.querySelectorAll('b')) value.textContent = frame < 0 ? '' : this.#series[value.dataset.line][frame].toFixed(3);
-    }
-    requestAnimationFrame(() => this.#follow());
+  #follow(frame) {
+    this.#frame = Math.min(this.#series.seconds.length - 1, frame);
+    this.#paint();
+    for (const value of this.#legend.querySelectorAll('b')) value.textContent = this.#series[value.dataset.line][this.#frame].toFixed(3);
   }
 
   #paint() {

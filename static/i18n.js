@@ -1,29 +1,16 @@
-/** Texts of the pages in the reader's language. English is the fallback for any text another language lacks. */
+/** Texts of the pages in the reader's language. Both languages say the same things: a test holds that. */
 
 export const LANGUAGES = { en: 'English', uk: 'Українська' };
 
 /** @type {Record<string, string>} */
 let texts = {};
-/** @type {Record<string, string>} */
-let fallback = {};
 let current = 'en';
 let plural = new Intl.PluralRules('en');
 
-/** @param {string} lang */
 async function load(lang) {
   const response = await fetch(`/static/i18n/${lang}.json`);
   if (!response.ok) throw new Error(`texts for ${lang}: ${response.status}`);
   return response.json();
-}
-
-/** @returns {string | null} the language chosen on a page before */
-function stored() {
-  try {
-    return localStorage.getItem('eva.lang');
-  } catch (error) {
-    console.info('the language cannot be remembered:', error.message);
-    return null;
-  }
 }
 
 /**
@@ -31,15 +18,10 @@ function stored() {
  * @param {() => Promise<string>} serverDefault asked only where nobody chose a language yet
  */
 export async function initI18n(serverDefault) {
-  const english = load('en');
-  const wanted = stored() ?? (await serverDefault());
-  fallback = await english;
-  texts = fallback;
-  if (wanted in LANGUAGES && wanted !== 'en') {
-    texts = await load(wanted);
-    current = wanted;
-    plural = new Intl.PluralRules(wanted);
-  }
+  const wanted = document.documentElement.dataset.lang ?? (await serverDefault()); // chosen on a page before: boot.js
+  if (wanted in LANGUAGES) current = wanted;
+  texts = await load(current);
+  plural = new Intl.PluralRules(current);
   document.documentElement.lang = current;
   translate(document.body);
 }
@@ -57,7 +39,7 @@ export const language = () => current;
  * @param {Record<string, string | number>} [values] put in place of `{name}`
  */
 export function t(key, values = {}) {
-  const text = texts[key] ?? fallback[key];
+  const text = texts[key];
   if (text === undefined) {
     console.warn(`no text for ${key}`);
     return key;
@@ -77,14 +59,17 @@ export function tn(key, n, values = {}) {
 }
 
 /** True when the text exists, for names that come from the server. */
-export const hasText = (key) => key in texts || key in fallback;
+export const hasText = (key) => key in texts;
+
+/** That text, or what stands for it where there is none. @param {string} key @param {string} other */
+export const textOr = (key, other) => (hasText(key) ? t(key) : other);
 
 /**
  * Fills `data-i18n` (text) and `data-i18n-ATTRIBUTE` (placeholder, aria-label, title) below `root`.
  * @param {ParentNode} root
  */
 export function translate(root) {
-  for (const element of root.querySelectorAll('[data-i18n]')) element.textContent = t(/** @type {HTMLElement} */ (element).dataset.i18n ?? '');
+  for (const element of root.querySelectorAll('[data-i18n]')) element.textContent = t(element.dataset.i18n ?? '');
   for (const attribute of ['placeholder', 'aria-label', 'title']) {
     for (const element of root.querySelectorAll(`[data-i18n-${attribute}]`)) {
       element.setAttribute(attribute, t(element.getAttribute(`data-i18n-${attribute}`) ?? ''));

@@ -36,7 +36,7 @@ export const keyLabel = (name) =>
 
 /** True when the press belongs to a text field or another control. @param {KeyboardEvent} event */
 export function typing(event) {
-  const target = /** @type {HTMLElement} */ (event.target);
+  const target = event.target;
   if (!(target instanceof HTMLElement)) return false;
   if (target.isContentEditable) return true;
   if (target instanceof HTMLInputElement) return !['checkbox', 'radio', 'button', 'range'].includes(target.type);
@@ -72,13 +72,32 @@ export class Keys {
     this.#index();
   }
 
+  /**
+   * A button that is a key too; its hint follows the key where that is changed.
+   * @param {string} id @param {string[]} keys @param {() => void} run @param {string} group
+   * @param {Record<string, any>} options as for `button` of dom.js
+   */
+  button(id, keys, run, group, options) {
+    this.add(id, keys, run, group);
+    const element = button({ hint: this.hint(id), onClick: run, ...options });
+    this.onChange(() => {
+      const cap = element.querySelector('kbd');
+      if (cap) cap.textContent = this.hint(id);
+    });
+    return element;
+  }
+
+  /** Runs `draw` whenever keys were changed. @param {() => void} draw */
+  onChange(draw) {
+    document.addEventListener('eva:keys', draw);
+  }
+
   /** The first key of a command, as written on buttons. @param {string} id */
   hint(id) {
     const keys = this.#keysOf(id);
     return keys.length ? keyLabel(keys[0]) : '';
   }
 
-  /** @param {string} id */
   #keysOf(id) {
     return this.#changed[id] ?? this.#commands.get(id)?.keys ?? [];
   }
@@ -88,7 +107,6 @@ export class Keys {
     for (const id of this.#commands.keys()) for (const key of this.#keysOf(id)) this.#byKey.set(key, id);
   }
 
-  /** @param {KeyboardEvent} event */
   #press(event) {
     if (event.defaultPrevented || MODIFIERS.has(event.key) || event.isComposing) return;
     if (typing(event) || document.querySelector('dialog[open]')) return;
@@ -105,8 +123,8 @@ export class Keys {
   /** The overlay that lists every key and lets a person change it. */
   showHelp() {
     if (document.querySelector('dialog[open]')) return;
-    const dialog = /** @type {HTMLDialogElement} */ (h('dialog', { class: 'dialog help', 'aria-labelledby': 'help-title' }));
-    const body = h('div', { class: 'help-groups' });
+    const dialog = h('dialog.dialog.help', { 'aria-labelledby': 'help-title' });
+    const body = h('div.help-groups');
     const draw = () => body.replaceChildren(...this.#groups(draw));
     draw();
     const reset = button({
@@ -118,9 +136,9 @@ export class Keys {
       },
     });
     dialog.append(
-      h('div', { class: 'row' }, h('h2', { id: 'help-title', text: t('keys.title') }), h('span', { class: 'spacer' }), reset,
+      h('div.row', h('h2', { id: 'help-title', text: t('keys.title') }), h('span.spacer'), reset,
         button({ label: t('close'), icon: 'close', iconOnly: true, class: 'quiet', attrs: { autofocus: true }, onClick: () => dialog.close() })),
-      h('p', { class: 'muted', text: t('keys.how') }),
+      h('p.muted', t('keys.how')),
       body,
     );
     dialog.addEventListener('close', () => dialog.remove());
@@ -131,27 +149,26 @@ export class Keys {
     dialog.showModal();
   }
 
-  /** @param {() => void} redraw */
   #groups(redraw) {
     /** @type {Map<string, Node[]>} */
     const groups = new Map();
     for (const command of this.#commands.values()) {
       if (!hasText(`key.${command.id}`)) continue; // members of a row that is listed once
       const keys = command.shown ? [command.shown] : this.#keysOf(command.id).map(keyLabel);
-      const caps = h('span', { class: 'keys' }, ...keys.map((key) => h('kbd', { text: key })));
+      const caps = h('span.keys', ...keys.map((key) => h('kbd', key)));
       const change = command.shown
         ? caps
-        : h('button', { type: 'button', class: 'key-change', title: t('keys.change'), on: { click: () => this.#listen(change, command.id, redraw) } }, caps);
-      const row = h('li', {}, h('span', { text: t(`key.${command.id}`) }), change);
+        : h('button.key-change', { title: t('keys.change'), on: { click: () => this.#listen(change, command.id, redraw) } }, caps);
+      const row = h('li', h('span', t(`key.${command.id}`)), change);
       groups.set(command.group, [...(groups.get(command.group) ?? []), row]);
     }
-    return [...groups].map(([group, rows]) => h('section', {}, h('h3', { text: t(`keys.${group}`) }), h('ul', {}, ...rows)));
+    return [...groups].map(([group, rows]) => h('section', h('h3', t(`keys.${group}`)), h('ul', ...rows)));
   }
 
   /** Waits for the key that shall do the command from now on. */
   #listen(element, id, redraw) {
-    element.replaceChildren(h('span', { class: 'keys listening', text: t('keys.press') }));
-    const take = (/** @type {KeyboardEvent} */ event) => {
+    element.replaceChildren(h('span.keys.listening', t('keys.press')));
+    const take = (event) => {
       if (MODIFIERS.has(event.key)) return;
       event.preventDefault();
       event.stopPropagation();
@@ -170,7 +187,6 @@ export class Keys {
     element.focus();
   }
 
-  /** @param {Record<string, string[]>} changed */
   #change(changed) {
     this.#changed = changed;
     localStorage.setItem(STORE, JSON.stringify(changed));

@@ -1,5 +1,6 @@
 /** Follows what happens on the server: asks for changes every so often while the page is visible. */
 import { ApiError, getResponse } from './api.js';
+import { Emitter } from './dom.js';
 
 const POLL_MS = 1500;
 const AWAY_MS = [1500, 3000, 6000, 10000];
@@ -8,7 +9,7 @@ const AWAY_MS = [1500, 3000, 6000, 10000];
  * Events: `changes` (array of {kind, name, key, event_id}), `reset` (too much happened: load anew),
  * `stats`, `agent` ({alive, status}), `connection` (boolean).
  */
-export class Live extends EventTarget {
+export class Live extends Emitter {
   #cursor = '';
   #etag = '';
   #failures = 0;
@@ -22,6 +23,13 @@ export class Live extends EventTarget {
       if (!document.hidden) this.#ask();
     });
     this.#ask();
+  }
+
+  /** Calls `again` whenever what a page shows may be out of date. @param {() => void} again */
+  onNews(again) {
+    this.on('changes', again);
+    this.on('reset', again);
+    this.on('connection', (connected) => connected && again());
   }
 
   /** Asks at once, for example after something was saved. */
@@ -44,7 +52,7 @@ export class Live extends EventTarget {
       }
     } catch (error) {
       if (!(error instanceof ApiError)) console.error('following the changes failed', error);
-      if (error instanceof ApiError && error.status === 401) this.dispatchEvent(new CustomEvent('signin'));
+      if (error instanceof ApiError && error.status === 401) this.emit('signin');
       this.#failures += 1;
       this.#connection(false);
     } finally {
@@ -54,22 +62,20 @@ export class Live extends EventTarget {
     }
   }
 
-  /** @param {Record<string, any>} answer */
   #take(answer) {
     const first = this.#cursor === '';
     this.#cursor = String(answer.cursor);
-    if (answer.stats) this.dispatchEvent(new CustomEvent('stats', { detail: answer.stats }));
-    if ('agent' in answer) this.dispatchEvent(new CustomEvent('agent', { detail: answer.agent }));
+    if (answer.stats) this.emit('stats', answer.stats);
+    if ('agent' in answer) this.emit('agent', answer.agent);
     if (first) return;
-    if (answer.reset) this.dispatchEvent(new CustomEvent('reset'));
-    else if (answer.changes?.length) this.dispatchEvent(new CustomEvent('changes', { detail: answer.changes }));
+    if (answer.reset) this.emit('reset');
+    else if (answer.changes?.length) this.emit('changes', answer.changes);
   }
 
-  /** @param {boolean} connected */
   #connection(connected) {
     if (connected === this.connected) return;
     this.connected = connected;
-    this.dispatchEvent(new CustomEvent('connection', { detail: connected }));
+    this.emit('connection', connected);
   }
 }
 

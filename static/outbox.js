@@ -4,6 +4,7 @@
  * reload or a closed tab loses nothing. The server applies an id once, so sending again is always safe.
  */
 import { ApiError, newId, postJSON } from './api.js';
+import { Emitter } from './dom.js';
 
 /**
  * @typedef {{id: string, kind: 'rate'|'ban'|'unban'|'undo'|'compare', body: Record<string, any>, ref?: string,
@@ -18,7 +19,7 @@ const ACKS_KEPT = 300; // enough for any undo a person still remembers
 const ROUTES = { rate: '/api/rate', ban: '/api/ban_combo', unban: '/api/unban_combo', undo: '/api/undo', compare: '/api/compare' };
 const RETRY_MS = [500, 1000, 2000, 4000, 8000, 15000];
 
-/** Storage that works, or one that lasts as long as the page. @returns {Storage | MemoryStorage} */
+/** Storage that works, or one that lasts as long as the page. */
 function usableStorage() {
   try {
     localStorage.setItem('eva.probe', '1');
@@ -40,7 +41,7 @@ class MemoryStorage {
 }
 
 /** Events: `state` (OutboxState), `ack` ({action, answer}), `refused` ({action, error}). */
-export class Outbox extends EventTarget {
+export class Outbox extends Emitter {
   #storage = usableStorage();
   #draining = false;
   /** @type {string | null} */
@@ -106,7 +107,6 @@ export class Outbox extends EventTarget {
     this.#drainSoon(0);
   }
 
-  /** @param {string} id @returns {Action | null} */
   #read(id) {
     const text = this.#storage.getItem(PREFIX + id);
     if (!text) return null;
@@ -119,7 +119,6 @@ export class Outbox extends EventTarget {
     }
   }
 
-  /** @param {Action} action */
   #store(action) {
     const last = this.waiting().at(-1);
     if (last && last.created >= action.created) action.created = last.created + 1; // two keys in one millisecond keep their order
@@ -129,7 +128,6 @@ export class Outbox extends EventTarget {
     return action;
   }
 
-  /** @param {number} ms */
   #drainSoon(ms) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#drain(), ms);
@@ -159,7 +157,7 @@ export class Outbox extends EventTarget {
         this.#rememberEvent(action.id, answer.event_id);
         this.#storage.removeItem(PREFIX + action.id);
         this.#failures = 0;
-        this.dispatchEvent(new CustomEvent('ack', { detail: { action, answer } }));
+        this.emit('ack', { action, answer });
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
         if (error.status === 401) return this.#show('signin');
@@ -170,7 +168,7 @@ export class Outbox extends EventTarget {
           return this.#show(error.status === 0 ? 'offline' : 'trouble', error.message);
         }
         this.#storage.removeItem(PREFIX + action.id);
-        this.dispatchEvent(new CustomEvent('refused', { detail: { action, error } }));
+        this.emit('refused', { action, error });
       } finally {
         this.#sending = null;
       }
@@ -178,31 +176,27 @@ export class Outbox extends EventTarget {
     return this.#show('saved');
   }
 
-  /** @param {string} id */
   #eventId(id) {
     return this.#acks()[id] ?? id;
   }
 
-  /** @returns {Record<string, string>} */
   #acks() {
     return JSON.parse(this.#storage.getItem(ACKS) ?? '{}');
   }
 
-  /** @param {string} id @param {string | undefined} eventId */
   #rememberEvent(id, eventId) {
     if (!eventId || eventId === id) return;
     const entries = Object.entries({ ...this.#acks(), [id]: eventId });
     this.#storage.setItem(ACKS, JSON.stringify(Object.fromEntries(entries.slice(-ACKS_KEPT))));
   }
 
-  /** @param {OutboxState['status']} [status] @param {string} [message] */
   #show(status, message = '') {
     const waiting = this.waiting().length;
     let next = status ?? this.state.status;
     if (waiting === 0) next = 'saved';
     else if (next === 'saved') next = 'saving';
     this.state = { status: next, waiting, message: message || (status ? '' : this.state.message) };
-    this.dispatchEvent(new CustomEvent('state', { detail: this.state }));
+    this.emit('state', this.state);
   }
 }
 

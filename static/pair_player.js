@@ -4,17 +4,15 @@
  */
 import { videoUrl } from './api.js';
 import { h } from './dom.js';
-import { keys } from './shell.js';
+import { Playback, emptyVideo, fpsOf, newVideo, stepped } from './playback.js';
 
-const SPEEDS = [0.1, 0.25, 0.5, 1, 1.5, 2, 3];
 const CATCH_UP_S = 0.015; // a smaller difference is left alone
 const JUMP_S = 0.2; // a larger one is not caught up but sought
-const USUAL_FPS = 16;
 
 /** @typedef {{name: string, params?: Record<string, any>}} PairClip */
 
-/** Events: `broken` ({side, clip}), `pick` (side). */
-export class PairPlayer extends EventTarget {
+/** Events: `broken` (PairClip), `pick` (side). */
+export class PairPlayer extends Playback {
   /** @type {HTMLElement[]} */
   #sides;
   /** @type {HTMLVideoElement[]} those on screen */
@@ -23,28 +21,18 @@ export class PairPlayer extends EventTarget {
   #ready = new Map();
   /** @type {PairClip[]} */
   #clips = [];
-  #paused = false;
-  #speed = Number(sessionStorage.getItem('eva.speed')) || 1;
 
   /** @param {HTMLElement} root */
   constructor(root) {
     super();
-    this.#sides = ['A', 'B', 'C', 'D'].map((letter) => h('div', { class: 'stage pair-side' }, h('span', { class: 'pair-letter badge', text: letter })));
+    this.#sides = ['A', 'B', 'C', 'D'].map((letter) => h('div.stage.pair-side', h('span.pair-letter.badge', letter)));
     root.append(...this.#sides);
     this.#sides.forEach((element, side) => element.addEventListener('click', () => {
       // With four on screen a click says which; with two it stops and goes on.
-      if (this.#clips.length === 4) this.dispatchEvent(new CustomEvent('pick', { detail: side }));
+      if (this.#clips.length === 4) this.emit('pick', side);
       else this.togglePlay();
     }));
-    requestAnimationFrame(() => this.#tick());
-  }
-
-  bindKeys() {
-    keys.add('pause', [' '], () => this.togglePlay(), 'player');
-    keys.add('frame_back', [','], () => this.step(-1), 'player');
-    keys.add('frame_forward', ['.'], () => this.step(1), 'player');
-    keys.add('slower', ['['], () => this.faster(-1), 'player');
-    keys.add('faster', [']'], () => this.faster(1), 'player');
+    this.#tick();
   }
 
   /** @param {PairClip[]} clips left and right; empty for none */
@@ -54,11 +42,11 @@ export class PairPlayer extends EventTarget {
     this.#sides.forEach((element, side) => { element.hidden = side >= Math.max(2, clips.length); });
     this.#videos = clips.length ? this.#load(clips) : [];
     this.#ready.delete(nameOf(clips));
-    this.#paused = false;
+    this.paused = false;
     for (const video of this.#videos) {
       video.classList.add('on');
-      video.currentTime = 0;
-      this.#play(video);
+      if (video.currentTime !== 0) video.currentTime = 0;
+      this.play(video);
     }
   }
 
@@ -72,39 +60,28 @@ export class PairPlayer extends EventTarget {
     this.#ready.set(nameOf(clips), this.#load(clips));
   }
 
-  /** @param {PairClip[]} clips @returns {HTMLVideoElement[]} */
   #load(clips) {
     const there = this.#ready.get(nameOf(clips));
     if (there) return there;
     return clips.map((clip, side) => {
-      const video = /** @type {HTMLVideoElement} */ (h('video', { playsinline: true, preload: 'auto', tabindex: -1, disablepictureinpicture: true }));
-      video.muted = true;
-      video.addEventListener('error', () => this.#videos.includes(video) && this.dispatchEvent(new CustomEvent('broken', { detail: { side, clip } })));
+      const video = newVideo();
+      video.addEventListener('error', () => this.#videos.includes(video) && this.emit('broken', clip));
       video.src = videoUrl(clip.name);
       this.#sides[side].append(video);
       return video;
     });
   }
 
-  /** @param {HTMLVideoElement} video */
   #release(video) {
-    video.removeAttribute('src');
-    video.load();
+    emptyVideo(video);
     video.remove();
   }
 
-  /** @param {HTMLVideoElement} video */
-  #play(video) {
-    video.play().catch((error) => {
-      if (!['AbortError', 'NotSupportedError', 'NotAllowedError'].includes(error.name)) console.warn('playing failed', error);
-    });
-  }
-
   togglePlay() {
-    this.#paused = !this.#paused;
+    this.paused = !this.paused;
     for (const video of this.#videos) {
-      if (this.#paused) video.pause();
-      else this.#play(video);
+      if (this.paused) video.pause();
+      else this.play(video);
     }
   }
 
@@ -114,55 +91,46 @@ export class PairPlayer extends EventTarget {
     return found.length && found.every(Boolean) ? Math.min(...found) : 0;
   }
 
-  /** Stops both and moves them by one frame of the slower clip. @param {number} by */
+  /** Stops all and moves them by one frame of the slowest clip. @param {number} by */
   step(by) {
     const { duration } = this;
     if (!duration) return;
-    this.#paused = true;
-    const fps = Math.min(...this.#clips.map((clip) => clip.params?.fps || USUAL_FPS));
-    const count = Math.max(1, Math.floor(duration * fps));
-    const frame = (Math.floor(this.#videos[0].currentTime * fps + 1e-3) + by + count) % count;
+    this.paused = true;
+    const fps = Math.min(...this.#clips.map((clip) => fpsOf(clip.params?.fps)));
+    const at = stepped(this.#videos[0].currentTime, by, fps, Math.floor(duration * fps) / fps);
     for (const video of this.#videos) {
       video.pause();
-      video.currentTime = (frame + 0.5) / fps;
+      video.currentTime = at;
     }
   }
 
-  /** @param {number} by */
-  faster(by) {
-    const at = Math.max(0, SPEEDS.findIndex((speed) => speed >= this.#speed));
-    this.#speed = SPEEDS[Math.min(Math.max(at + by, 0), SPEEDS.length - 1)];
-    sessionStorage.setItem('eva.speed', String(this.#speed));
-    this.dispatchEvent(new CustomEvent('speed', { detail: this.#speed }));
-  }
+  setSpeed() {} // what keeps the clips together sets their rates
 
   #tick() {
-    if (!this.#paused && this.#videos.length && this.#videos.every((video) => video.readyState >= 2)) this.#keepTogether(this.#videos);
+    if (!this.paused && this.#videos.length && this.#videos.every((video) => video.readyState >= 2)) this.#keepTogether(this.#videos);
     requestAnimationFrame(() => this.#tick());
   }
 
-  /** The first leads, the others follow it. @param {HTMLVideoElement[]} videos */
+  /** The first leads, the others follow it. */
   #keepTogether(videos) {
-    const { duration } = this;
-    const end = duration - 0.02 * this.#speed;
+    const end = this.duration - 0.02 * this.speed;
     if (videos.some((video) => video.ended || video.currentTime >= end)) {
       for (const video of videos) {
         video.currentTime = 0;
-        this.#play(video);
+        this.play(video);
       }
       return;
     }
     if (videos.some((video) => video.seeking)) return;
     const [first, ...others] = videos;
-    if (first.playbackRate !== this.#speed) first.playbackRate = this.#speed;
+    if (first.playbackRate !== this.speed) first.playbackRate = this.speed;
     for (const video of others) {
       const ahead = first.currentTime - video.currentTime;
       if (Math.abs(ahead) > JUMP_S) video.currentTime = first.currentTime;
-      const rate = Math.abs(ahead) < CATCH_UP_S ? this.#speed : this.#speed * (1 + Math.max(-0.25, Math.min(0.25, ahead * 3)));
+      const rate = Math.abs(ahead) < CATCH_UP_S ? this.speed : this.speed * (1 + Math.max(-0.25, Math.min(0.25, ahead * 3)));
       if (Math.abs(video.playbackRate - rate) > 0.01) video.playbackRate = rate;
     }
   }
 }
 
-/** @param {PairClip[]} clips */
 const nameOf = (clips) => clips.map((clip) => clip.name).join('\n');

@@ -7,18 +7,17 @@ import { filmstripUrl, videoUrl } from './api.js';
 import { button, h } from './dom.js';
 import { clock } from './format.js';
 import { t } from './i18n.js';
+import { Playback, emptyVideo, fpsOf, frameAt, newVideo, stepped } from './playback.js';
 import { keys } from './shell.js';
 import { ScrubBar } from './scrub.js';
 
-const SPEEDS = [0.1, 0.25, 0.5, 1, 1.5, 2, 3];
 const POOL = 5; // the one shown, three to come, the one before
-const USUAL_FPS = 16;
 const WHOLE_BYTES = 80e6; // a larger clip is streamed instead of held in memory
 
 /** @typedef {{name: string, fps?: number | null, findings?: Array<{kind: string, start_s: number, end_s: number}>}} Clip */
 
-/** Events: `frame` ({seconds, frame}), `shown` (the clip's first frame is on screen), `broken` (Clip). */
-export class Player extends EventTarget {
+/** Events: `frame` (the number of the frame on screen), `broken` (Clip). */
+export class Player extends Playback {
   /** @type {Map<string, HTMLVideoElement>} name -> element, least recently wanted first */
   #pool = new Map();
   /** @type {string[]} names still to be loaded ahead, nearest first */
@@ -27,55 +26,49 @@ export class Player extends EventTarget {
   #loading = null;
   /** @type {Clip | null} */
   clip = null;
-  #speed = Number(sessionStorage.getItem('eva.speed')) || 1;
-  #paused = false;
+  #drawn = ''; // the frame and length that the bar shows
   #marked = 0; // the length for which the findings were drawn
   #scrub = new ScrubBar();
-  #stage = h('div', { class: 'stage' });
-  #cover = h('div', { class: 'stage-cover', role: 'status', hidden: true });
-  #time = h('span', { class: 'mono player-time' });
-  #frames = h('span', { class: 'mono player-time player-frames' });
-  #play = button({ label: t('player.pause'), icon: 'pause', iconOnly: true, onClick: () => this.togglePlay() });
-  #speedText = h('span', { class: 'mono player-speed' });
+  #stage = h('div.stage');
+  #cover = h('div.stage-cover', { role: 'status', hidden: true });
+  #time = h('span.mono.player-time');
+  #frames = h('span.mono.player-time.player-frames');
+  #play = this.#button('pause', 'pause', '␣', () => this.togglePlay());
+  #speedText = h('span.mono.player-speed');
 
   /** @param {HTMLElement} root */
   constructor(root) {
     super();
     root.classList.add('player');
     this.#stage.append(this.#cover);
-    this.#stage.addEventListener('click', (event) => {
-      if (event.target instanceof HTMLVideoElement) this.togglePlay();
-    });
+    this.#stage.addEventListener('click', (event) => event.target instanceof HTMLVideoElement && this.togglePlay());
     root.append(
       this.#stage,
       this.#scrub.element,
-      h(
-        'div',
-        { class: 'player-bar' },
+      h('div.player-bar',
         this.#play,
-        button({ label: t('player.frame_back'), icon: 'frame-back', hint: ',', iconOnly: true, class: 'quiet', onClick: () => this.step(-1) }),
-        button({ label: t('player.frame_forward'), icon: 'frame-forward', hint: '.', iconOnly: true, class: 'quiet', onClick: () => this.step(1) }),
+        this.#button('frame_back', 'frame-back', ',', () => this.step(-1)),
+        this.#button('frame_forward', 'frame-forward', '.', () => this.step(1)),
         this.#time,
         this.#frames,
-        h('span', { class: 'spacer' }),
-        button({ label: t('player.slower'), icon: 'minus', hint: '[', iconOnly: true, class: 'quiet', onClick: () => this.faster(-1) }),
+        h('span.spacer'),
+        this.#button('slower', 'minus', '[', () => this.faster(-1)),
         this.#speedText,
-        button({ label: t('player.faster'), icon: 'plus', hint: ']', iconOnly: true, class: 'quiet', onClick: () => this.faster(1) }),
-        button({ label: t('player.fullscreen'), icon: 'expand', iconOnly: true, class: 'quiet', onClick: () => this.#fullscreen() }),
+        this.#button('faster', 'plus', ']', () => this.faster(1)),
+        this.#button('fullscreen', 'expand', 'G', () => this.#fullscreen()),
       ),
     );
-    this.#scrub.addEventListener('seek', (event) => this.#seek(/** @type {CustomEvent} */ (event).detail));
-    this.#showSpeed();
-    requestAnimationFrame(() => this.#tick());
+    this.#scrub.on('seek', (fraction) => this.#seek(fraction));
+    this.setSpeed();
+    this.#tick();
   }
 
-  /** Adds the player's keys to the page. */
+  #button(id, icon, hint, onClick) {
+    return button({ label: t(`player.${id}`), icon, hint, iconOnly: true, class: 'quiet', onClick });
+  }
+
   bindKeys() {
-    keys.add('pause', [' '], () => this.togglePlay(), 'player');
-    keys.add('frame_back', [','], () => this.step(-1), 'player');
-    keys.add('frame_forward', ['.'], () => this.step(1), 'player');
-    keys.add('slower', ['['], () => this.faster(-1), 'player');
-    keys.add('faster', [']'], () => this.faster(1), 'player');
+    super.bindKeys();
     keys.add('fullscreen', ['g'], () => this.#fullscreen(), 'player');
   }
 
@@ -85,40 +78,38 @@ export class Player extends EventTarget {
   }
 
   get fps() {
-    return this.clip?.fps || USUAL_FPS;
+    return fpsOf(this.clip?.fps);
   }
 
-  /** Shows a clip from its start, or nothing. @param {Clip | null} clip */
+  /** Shows a clip from its start, or nothing. What is not needed for its first frame waits for `details`. @param {Clip | null} clip */
   show(clip) {
     const before = this.video;
     this.clip = clip;
-    this.#scrub.show(clip && filmstripUrl(clip.name));
-    this.#marked = 0;
     this.#cover.hidden = true;
-    if (!clip) {
-      before?.pause();
-      before?.classList.remove('on');
-      this.#time.textContent = '';
-      this.#frames.textContent = '';
-      return;
-    }
-    const video = this.#element(clip.name);
-    if (this.#loading?.name === clip.name) this.#loading.abort.abort();
-    if (!video.getAttribute('src')) video.src = videoUrl(clip.name); // not loaded ahead: stream it
-    if (before && before !== video) {
+    if (before && before.getAttribute('src') && before !== this.#pool.get(clip?.name ?? '')) {
       before.pause();
       before.classList.remove('on');
     }
+    if (!clip) return;
+    const video = this.#element(clip.name);
+    if (this.#loading?.name === clip.name) this.#loading.abort.abort();
+    if (!video.getAttribute('src')) video.src = videoUrl(clip.name); // not loaded ahead: stream it
     video.classList.add('on');
-    video.currentTime = 0;
-    video.playbackRate = this.#speed;
-    this.#paused = false;
+    if (video.currentTime !== 0) video.currentTime = 0; // even a seek to where it stands would decode anew
+    if (video.playbackRate !== this.speed) video.playbackRate = this.speed;
+    this.paused = false;
     if (video.error) this.#broken(video);
     else this.#start(video);
+  }
+
+  /** The filmstrip, the button and the time of the clip shown. */
+  details() {
+    this.#scrub.show(this.clip && filmstripUrl(this.clip.name));
+    this.#marked = 0;
+    this.#drawn = '';
+    this.#time.textContent = '';
+    this.#frames.textContent = '';
     this.#showPlaying();
-    const shown = () => this.clip === clip && this.dispatchEvent(new CustomEvent('shown', { detail: clip }));
-    if ('requestVideoFrameCallback' in video) video.requestVideoFrameCallback(shown);
-    else video.addEventListener('timeupdate', shown, { once: true });
   }
 
   /**
@@ -148,7 +139,7 @@ export class Player extends EventTarget {
     if (source !== null || abort.signal.aborted) this.#loadNext();
   }
 
-  /** @param {string} name @param {AbortSignal} signal @returns {Promise<string | null>} null: try later */
+  /** @returns {Promise<string | null>} null: try later */
   async #fetchWhole(name, signal) {
     try {
       const response = await fetch(videoUrl(name), { signal, priority: 'low' });
@@ -165,60 +156,42 @@ export class Player extends EventTarget {
     }
   }
 
-  /** @param {string} name @returns {HTMLVideoElement} */
+  /** The element of a clip: its own, a new one, or the one that was not wanted for longest. */
   #element(name) {
     let video = this.#pool.get(name);
-    if (video) {
-      this.#pool.delete(name);
-      this.#pool.set(name, video);
-      return video;
-    }
-    if (this.#pool.size >= POOL) {
-      const [oldest] = [...this.#pool.keys()].filter((other) => other !== this.clip?.name);
-      video = /** @type {HTMLVideoElement} */ (this.#pool.get(oldest));
+    if (!video && this.#pool.size >= POOL) {
+      const oldest = [...this.#pool.keys()].find((other) => other !== this.clip?.name);
+      video = this.#pool.get(oldest);
       this.#pool.delete(oldest);
       video.classList.remove('on');
-      this.#empty(video);
-    } else {
-      video = /** @type {HTMLVideoElement} */ (h('video', { playsinline: true, preload: 'auto', tabindex: -1, disablepictureinpicture: true }));
-      video.muted = true;
-      video.loop = true;
-      const element = video;
-      video.addEventListener('error', () => element === this.video && element.getAttribute('src') && this.#broken(element));
-      this.#stage.prepend(video);
+      emptyVideo(video);
+    } else if (!video) {
+      const element = newVideo({ loop: true });
+      element.addEventListener('error', () => element === this.video && element.getAttribute('src') && this.#broken(element));
+      this.#stage.prepend(element);
+      video = element;
     }
+    this.#pool.delete(name);
     this.#pool.set(name, video);
     return video;
   }
 
-  /** Frees what the element holds. @param {HTMLVideoElement} video */
-  #empty(video) {
-    if (video.src.startsWith('blob:')) URL.revokeObjectURL(video.src);
-    video.removeAttribute('src');
-    video.load();
-  }
-
-  /** @param {HTMLVideoElement} video */
   #start(video) {
-    video.play().catch((error) => {
-      // A newer play() or pause() took over, or the browser wants a click first: the button then shows "play".
-      if (error.name === 'NotAllowedError') {
-        this.#paused = true;
-        this.#showPlaying();
-      } else if (error.name !== 'AbortError' && error.name !== 'NotSupportedError') console.warn('playing failed', error);
+    this.play(video, () => {
+      this.paused = true;
+      this.#showPlaying();
     });
   }
 
-  /** @param {HTMLVideoElement} video */
   #broken(video) {
-    const clip = this.clip;
+    const { clip } = this;
     const retry = () => {
       if (this.clip !== clip || !clip) return;
       video.src = videoUrl(clip.name);
       this.show(clip);
     };
     this.message(t('player.broken'), t('player.broken_why'), button({ label: t('retry'), onClick: retry }));
-    this.dispatchEvent(new CustomEvent('broken', { detail: clip }));
+    this.emit('broken', clip);
   }
 
   /**
@@ -226,49 +199,39 @@ export class Player extends EventTarget {
    * @param {string} title @param {string} [text] @param {...Node} controls
    */
   message(title, text = '', ...controls) {
-    this.#cover.replaceChildren(h('p', { class: 'cover-title', text: title }), h('p', { class: 'muted', text }), h('div', { class: 'row wrap center' }, ...controls));
+    this.#cover.replaceChildren(h('p.cover-title', title), h('p.muted', text), h('div.row.wrap.center', ...controls));
     this.#cover.hidden = false;
   }
 
   togglePlay() {
     const { video } = this;
     if (!video) return;
-    this.#paused = !video.paused;
-    if (this.#paused) video.pause();
+    this.paused = !video.paused;
+    if (this.paused) video.pause();
     else this.#start(video);
     this.#showPlaying();
   }
 
   #showPlaying() {
-    const label = t(this.#paused ? 'player.play' : 'player.pause');
+    const label = t(this.paused ? 'player.play' : 'player.pause');
     this.#play.setAttribute('aria-label', label);
     this.#play.title = `${label} (Space)`;
-    this.#play.querySelector('use')?.setAttribute('href', `/static/icons.svg#${this.#paused ? 'play' : 'pause'}`);
+    this.#play.querySelector('use')?.setAttribute('href', `/static/icons.svg#${this.paused ? 'play' : 'pause'}`);
   }
 
   /** Stops and moves by whole frames, around the ends too. @param {number} frames */
   step(frames) {
     const { video } = this;
     if (!video || !video.duration) return;
-    this.#paused = true;
+    this.paused = true;
     video.pause();
     this.#showPlaying();
-    const count = Math.max(1, Math.round(video.duration * this.fps));
-    const frame = (Math.floor(video.currentTime * this.fps + 1e-3) + frames + count) % count;
-    video.currentTime = (frame + 0.5) / this.fps; // the middle of a frame is safe from rounding
+    video.currentTime = stepped(video.currentTime, frames, this.fps, video.duration);
   }
 
-  /** @param {number} by steps in the list of speeds */
-  faster(by) {
-    const at = SPEEDS.findIndex((speed) => speed >= this.#speed);
-    this.#speed = SPEEDS[Math.min(Math.max((at < 0 ? SPEEDS.length - 1 : at) + by, 0), SPEEDS.length - 1)];
-    sessionStorage.setItem('eva.speed', String(this.#speed));
-    if (this.video) this.video.playbackRate = this.#speed;
-    this.#showSpeed();
-  }
-
-  #showSpeed() {
-    this.#speedText.textContent = `${this.#speed}×`;
+  setSpeed() {
+    if (this.video) this.video.playbackRate = this.speed;
+    this.#speedText.textContent = `${this.speed}×`;
   }
 
   /** @param {number} fraction of the clip, 0 to 1 */
@@ -282,19 +245,24 @@ export class Player extends EventTarget {
     done.catch((error) => console.info('no full screen:', error.message));
   }
 
+  /** Follows the video, frame by frame: what has not changed is not drawn again. */
   #tick() {
-    const { video } = this;
-    if (video?.duration) {
-      const frame = Math.floor(video.currentTime * this.fps + 1e-3);
-      const frames = Math.round(video.duration * this.fps);
-      if (this.#marked !== video.duration) {
-        this.#marked = video.duration;
-        this.#scrub.mark(this.clip?.findings ?? [], video.duration);
-      }
-      this.#scrub.at(video.currentTime / video.duration, `${clock(video.currentTime)} / ${clock(video.duration)}`);
-      this.#time.textContent = `${clock(video.currentTime)} / ${clock(video.duration)}`;
-      this.#frames.textContent = t('player.frame', { i: Math.min(frame + 1, frames), n: frames });
-    }
     requestAnimationFrame(() => this.#tick());
+    const { video } = this;
+    if (!video?.duration) return;
+    const frame = frameAt(video.currentTime, this.fps);
+    const drawn = `${frame} ${video.duration} ${this.fps}`;
+    if (drawn === this.#drawn) return;
+    this.#drawn = drawn;
+    if (this.#marked !== video.duration) {
+      this.#marked = video.duration;
+      this.#scrub.mark(this.clip?.findings ?? [], video.duration);
+    }
+    const frames = Math.round(video.duration * this.fps);
+    const time = `${clock(video.currentTime)} / ${clock(video.duration)}`;
+    this.#scrub.at(video.currentTime / video.duration, time);
+    this.#time.textContent = time;
+    this.#frames.textContent = t('player.frame', { i: Math.min(frame + 1, frames), n: frames });
+    this.emit('frame', frame);
   }
 }

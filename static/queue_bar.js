@@ -1,19 +1,18 @@
 /** In which order, and which of them, clips come up for review; and how often one is shown a second time. Kept in the browser. */
-import { ApiError, getJSON, newId } from './api.js';
-import { button, debounce, h } from './dom.js';
+import { getJSON, newId, orElse } from './api.js';
+import { Emitter, button, debounce, h, options, select } from './dom.js';
 import { fixed } from './format.js';
 import { t } from './i18n.js';
 
-export const ORDERS = ['informative', 'newest', 'oldest', 'best', 'worst', 'disagree', 'random'];
+const ORDERS = ['informative', 'newest', 'oldest', 'best_predicted', 'worst_predicted', 'best', 'worst', 'disagree', 'random'];
 const SHARES = [0, 5, 10, 20];
 const STORE = 'eva.queue';
 const FILTERS = ['sampler', 'scheduler', 'size', 'min_score', 'defect'];
 const FINDINGS = ['flicker', 'flash', 'freeze', 'black', 'truncated'];
-const RERANKED = new Set(['informative', 'disagree']);
+const RERANKED = new Set(['informative', 'disagree', 'best_predicted', 'worst_predicted']);
 
 /** @typedef {{order: string, share: number, seed: string} & Record<string, any>} Settings */
 
-/** @returns {Settings} */
 function stored() {
   const usual = { order: 'newest', share: 0, seed: newId().slice(0, 8) };
   try {
@@ -27,39 +26,36 @@ function stored() {
 
 /** Why a clip comes now: what the metrics say of it, and what the person said of others like it. @param {Record<string, any>} why */
 export const whyBadge = (why) =>
-  h('span', { class: 'badge', title: t(`queue.why_${why.of}`, { n: why.ratings }), text: t('queue.why', { auto: fixed(1 + 9 * why.score, 1), own: fixed(1 + 9 * why.rated, 1) }) });
+  h('span.badge', { title: t(`queue.why_${why.of}`, { n: why.ratings }), text: t('queue.why', { auto: fixed(1 + 9 * why.score, 1), own: fixed(1 + 9 * why.rated, 1) }) });
 
 /** Events: `change` (another order or filter: load anew). */
-export class QueueBar extends EventTarget {
+export class QueueBar extends Emitter {
   settings = stored();
-  #note = h('span', { class: 'muted queue-note', role: 'status' });
+  #note = h('span.muted.queue-note', { role: 'status' });
   /** @type {Record<string, HTMLSelectElement | HTMLInputElement>} */
   #inputs = {};
-  #count = h('span', { class: 'badge', hidden: true });
-  #filters = h('div', { class: 'queue-filters', id: 'queue-filters', hidden: true });
+  #count = h('span.badge', { hidden: true });
+  #filters = h('div.queue-filters', { id: 'queue-filters', hidden: true });
   #changed = debounce(() => this.#save(), 250);
 
   constructor() {
     super();
-    const order = this.#select('order', ORDERS.map((name) => [name, t(`order.${name}`)]));
-    order.classList.add('queue-order');
-    order.setAttribute('aria-label', t('queue.order'));
+    const order = this.#select('order', ORDERS.map((name) => [name, t(`order.${name}`)]), { class: 'select queue-order', 'aria-label': t('queue.order') });
     const open = button({ label: t('queue.filters'), icon: 'filter', class: 'quiet small', onClick: () => {
       this.#filters.hidden = !this.#filters.hidden;
       open.setAttribute('aria-expanded', String(!this.#filters.hidden));
       if (!this.#filters.hidden) this.#offer();
     }, attrs: { 'aria-expanded': 'false', 'aria-controls': 'queue-filters', id: 'queue-open' } });
     open.append(this.#count);
+    const field = (name, input, title) => h('label.field', { title }, h('span', t(`queue.field_${name}`)), input);
     this.#filters.append(
-      this.#field('sampler', this.#select('sampler', [])),
-      this.#field('scheduler', this.#select('scheduler', [])),
-      this.#field('size', this.#select('size', [])),
-      this.#field('min_score', this.#number('min_score')),
-      this.#field('defect', this.#select('defect', FINDINGS.map((kind) => [kind, t(`finding.${kind}`)]))),
-      this.#field('share', this.#select('share', SHARES.map((share) => [String(share), share ? t('queue.share', { n: share }) : t('queue.share_none')])), t('queue.share_why')),
+      ...['sampler', 'scheduler', 'size'].map((name) => field(name, this.#select(name, []))),
+      field('min_score', this.#number('min_score')),
+      field('defect', this.#select('defect', FINDINGS.map((kind) => [kind, t(`finding.${kind}`)]))),
+      field('share', this.#select('share', SHARES.map((share) => [share, share ? t('queue.share', { n: share }) : t('queue.share_none')])), t('queue.share_why')),
       button({ label: t('queue.clear'), class: 'quiet small', onClick: () => this.clear() }),
     );
-    this.element = h('div', { class: 'queue-bar' }, h('div', { class: 'row' }, order, open, this.#note), this.#filters);
+    this.element = h('div.queue-bar', h('div.row', order, open, this.#note), this.#filters);
     this.#show();
   }
 
@@ -84,7 +80,7 @@ export class QueueBar extends EventTarget {
   /** The order the server really used. @param {string | null} used */
   used(used) {
     const { order } = this.settings;
-    this.#note.textContent = used && used !== order && order in { informative: 1, disagree: 1 } ? t(`queue.no_${order}`) : '';
+    this.#note.textContent = used && used !== order && RERANKED.has(order) ? t(`queue.no_${order.replace(/^.*_/, '')}`) : '';
   }
 
   clear() {
@@ -93,35 +89,24 @@ export class QueueBar extends EventTarget {
     this.#save();
   }
 
-  /** @param {string} name @param {Array<[string, string]>} choices */
-  #select(name, choices) {
-    const select = /** @type {HTMLSelectElement} */ (h('select', { class: 'select', name: `queue_${name}` }));
-    this.#inputs[name] = select;
+  #select(name, choices, props = {}) {
+    const list = select([], { name: `queue_${name}`, on: { change: () => this.#set(name, list.value) }, ...props });
+    this.#inputs[name] = list;
     this.#fill(name, choices);
-    select.addEventListener('change', () => this.#set(name, select.value));
-    return select;
+    return list;
   }
 
-  /** @param {string} name @param {Array<[string, string]>} choices */
   #fill(name, choices) {
-    const any = FILTERS.includes(name) ? [h('option', { value: '', text: t('queue.any') })] : [];
-    this.#inputs[name].replaceChildren(...any, ...choices.map(([value, text]) => h('option', { value, text })));
+    this.#inputs[name].replaceChildren(...options([...(FILTERS.includes(name) ? [['', t('queue.any')]] : []), ...choices]));
   }
 
-  /** @param {string} name */
   #number(name) {
-    const input = /** @type {HTMLInputElement} */ (h('input', { class: 'input', type: 'number', min: 0, max: 1, step: 0.05, name: `queue_${name}`, inputmode: 'decimal' }));
+    const input = h('input.input', { type: 'number', min: 0, max: 1, step: 0.05, name: `queue_${name}`, inputmode: 'decimal' });
     this.#inputs[name] = input;
     input.addEventListener('input', () => input.checkValidity() && this.#set(name, input.value));
     return input;
   }
 
-  /** @param {string} name @param {HTMLElement} input @param {string} [why] */
-  #field(name, input, why) {
-    return h('label', { class: 'field', title: why }, h('span', { text: t(`queue.field_${name}`) }), input);
-  }
-
-  /** @param {string} name @param {string} value */
   #set(name, value) {
     this.settings[name] = name === 'share' ? Number(value) : value;
     if (name === 'order' && value === 'random') this.settings.seed = newId().slice(0, 8);
@@ -131,7 +116,7 @@ export class QueueBar extends EventTarget {
 
   #save() {
     localStorage.setItem(STORE, JSON.stringify(this.settings));
-    this.dispatchEvent(new CustomEvent('change'));
+    this.emit('change');
   }
 
   #show() {
@@ -147,16 +132,12 @@ export class QueueBar extends EventTarget {
 
   /** Values that occur, asked for when the filters are opened. */
   async #offer() {
-    try {
-      const found = await getJSON('/api/options');
-      const same = (values) => values.map((value) => [String(value), String(value)]);
-      this.#fill('sampler', same(found.samplers));
-      this.#fill('scheduler', same(found.schedulers));
-      this.#fill('size', found.sizes.map(([width, height]) => [`${width}x${height}`, `${width}×${height}`]));
-      this.#show();
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      console.warn('the values to filter by are not known yet:', error.message);
-    }
+    const found = await orElse(getJSON('/api/options'), (error) => console.warn('the values to filter by are not known yet:', error.message));
+    if (!found) return;
+    const same = (values) => values.map((value) => [value, String(value)]);
+    this.#fill('sampler', same(found.samplers));
+    this.#fill('scheduler', same(found.schedulers));
+    this.#fill('size', found.sizes.map(([width, height]) => [`${width}x${height}`, `${width}×${height}`]));
+    this.#show();
   }
 }

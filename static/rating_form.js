@@ -2,12 +2,12 @@
  * What a person says about a clip: the overall mark, five finer ones, defects, reference, a note.
  * The form keeps a draft per clip in this tab, so that browsing away and a reload lose nothing.
  */
-import { h, icon } from './dom.js';
+import { Emitter, byId, h, icon, press } from './dom.js';
 import { t } from './i18n.js';
 import { keys } from './shell.js';
 
-export const DIMENSIONS = ['visual_quality', 'motion_quality', 'prompt_adherence', 'creativity', 'technical_quality'];
-export const DEFECTS = [
+const DIMENSIONS = ['visual_quality', 'motion_quality', 'prompt_adherence', 'creativity', 'technical_quality'];
+const DEFECTS = [
   ['blur', 'q'],
   ['flicker', 'w'],
   ['anatomy', 'e'],
@@ -21,23 +21,25 @@ const DRAFTS = 'eva.draft.';
 /** @typedef {Record<string, any>} Rating an item's `rating` of manual_ratings.json, perhaps not complete */
 
 /** Events: `rate` (overall mark, 1 to 10), `edit` (the draft changed). */
-export class RatingForm extends EventTarget {
+export class RatingForm extends Emitter {
   /** @type {Rating} */
   #draft = {};
   #name = '';
   #active = 0;
-  #marks = h('div', { class: 'marks', role: 'group', 'aria-label': t('rate.overall') });
-  #dims = h('div', { class: 'dims' });
-  #defects = h('div', { class: 'chips', role: 'group', 'aria-label': t('rate.defects') });
-  #note = /** @type {HTMLTextAreaElement} */ (h('textarea', { class: 'input note', rows: 1, maxlength: 2000, placeholder: t('rate.note_hint'), 'aria-label': t('rate.note') }));
+  #given = DIMENSIONS.map(() => 0); // the finer marks and, below, whether all is switched off, as they stand on the page
+  #off = false;
+  #marks = h('div.marks', { role: 'group', 'aria-label': t('rate.overall') });
+  #dims = h('div.dims');
+  #defects = h('div.chips', { role: 'group', 'aria-label': t('rate.defects') });
+  #note = h('textarea.input.note', { rows: 1, maxlength: 2000, placeholder: t('rate.note_hint'), 'aria-label': t('rate.note') });
   #reference = this.#toggle('reference', 'star', t('rate.reference'), () => this.toggleReference());
 
   constructor() {
     super();
     this.#marks.append(
       ...MARKS.map((mark) =>
-        h('button', { type: 'button', class: 'mark', data: { mark: String(mark) }, 'aria-label': t('rate.give', { n: mark }), on: { click: () => this.#rate(mark) } },
-          h('span', { class: 'mark-n', text: String(mark) }), h('kbd', { text: String(mark % 10), 'aria-hidden': 'true' })),
+        h('button.mark', { data: { mark: String(mark) }, 'aria-label': t('rate.give', { n: mark }), on: { click: () => this.#rate(mark) } },
+          h('span.mark-n', String(mark)), h('kbd', { text: String(mark % 10), 'aria-hidden': 'true' })),
       ),
     );
     this.#dims.append(...DIMENSIONS.map((dim, i) => this.#dimension(dim, i)));
@@ -51,55 +53,59 @@ export class RatingForm extends EventTarget {
     });
   }
 
-  /** The row of ten marks. */
-  get marks() { return this.#marks; }
-
-  /** Reference, defects, finer marks and the note, for the rail. */
-  get parts() {
-    return { reference: this.#reference, dims: this.#dims, defects: this.#defects, note: this.#note };
+  /** Puts the parts where the page has room for them; returns the reference button, for the row of actions. */
+  place() {
+    byId('marks-row').append(this.#marks);
+    byId('dims').append(this.#dims);
+    byId('defects').append(this.#defects);
+    byId('note').append(this.#note);
+    return this.#reference;
   }
 
-  /** The draft as it would be sent with an overall mark. @param {number} overall @returns {Rating} */
-  ratingWith(overall) {
+  /**
+   * The draft as it would be sent with an overall mark.
+   * @param {number} overall @param {string[]} [more] defects added to those chosen
+   * @returns {Rating}
+   */
+  ratingWith(overall, more = []) {
     const { comments = '', defects = [], ...rest } = this.#draft;
     const rating = { ...rest, overall_quality: overall };
     if (comments.trim()) rating.comments = comments.trim();
-    else delete rating.comments;
-    if (defects.length) rating.defects = defects;
+    const all = [...new Set([...defects, ...more])];
+    if (all.length) rating.defects = all;
     return rating;
   }
 
-  get draft() { return this.#draft; }
-
   /**
-   * Shows a clip's rating, or its draft where this tab has one.
+   * Takes a clip's rating, or its draft where this tab has one. It is seen with the next `draw`.
    * @param {string} name
    * @param {Rating | null} rating what is saved or on its way
    */
-  show(name, rating) {
+  take(name, rating) {
     this.#name = name;
     const stored = name && sessionStorage.getItem(DRAFTS + name);
     this.#draft = stored ? JSON.parse(stored) : { ...rating };
     this.#active = 0;
     this.#note.value = this.#draft.comments ?? '';
-    for (const control of [...this.#marks.children, ...this.#defects.children, this.#reference, this.#note]) {
-      control.toggleAttribute('disabled', !name);
-    }
-    for (const input of this.#dims.querySelectorAll('button')) input.toggleAttribute('disabled', !name);
-    this.#draw();
+  }
+
+  /** @see take */
+  show(name, rating) {
+    this.take(name, rating);
+    this.draw();
   }
 
   /** Fills the draft with what a taken-back rating said, but for its mark. @param {Rating} rating */
   restore(rating) {
     const { overall_quality: _, defects = [], ...rest } = rating;
-    this.#set({ ...rest, defects: defects.filter((/** @type {string} */ id) => id !== 'unusable') });
+    this.#set({ ...rest, defects: defects.filter((id) => id !== 'unusable') });
     this.#note.value = this.#draft.comments ?? '';
   }
 
   /** Shows an overall mark without touching what is being typed. @param {number} overall */
   mark(overall) {
     this.#draft = { ...this.#draft, overall_quality: overall };
-    this.#draw();
+    this.draw();
   }
 
   /** Once sent, the draft is no longer one. @param {string} name */
@@ -110,7 +116,7 @@ export class RatingForm extends EventTarget {
   /** @param {string} id */
   toggleDefect(id) {
     const defects = this.#draft.defects ?? [];
-    this.#set({ defects: defects.includes(id) ? defects.filter((/** @type {string} */ other) => other !== id) : [...defects, id] });
+    this.#set({ defects: defects.includes(id) ? defects.filter((other) => other !== id) : [...defects, id] });
   }
 
   toggleReference() {
@@ -140,62 +146,60 @@ export class RatingForm extends EventTarget {
     for (const [id, key] of DEFECTS) keys.add(`defect_${id}`, [key], () => this.#name && this.toggleDefect(id), 'defects');
     keys.add('note', ['n'], () => this.#name && this.focusNote(), 'rate');
     this.#hints();
-    document.addEventListener('eva:keys', () => this.#hints());
+    keys.onChange(() => this.#hints());
   }
 
   #hints() {
     for (const element of [...this.#defects.children, this.#reference]) {
-      const command = /** @type {HTMLElement} */ (element).dataset.command ?? '';
-      const cap = element.querySelector('kbd');
-      if (cap) cap.textContent = keys.hint(command);
+      element.querySelector('kbd').textContent = keys.hint(element.dataset.command);
     }
   }
 
-  /** @param {number} mark */
   #rate(mark) {
-    if (this.#name) this.dispatchEvent(new CustomEvent('rate', { detail: mark }));
+    if (this.#name) this.emit('rate', mark);
   }
 
-  /** @param {Rating} change */
   #set(change) {
     this.#draft = { ...this.#draft, ...change };
     sessionStorage.setItem(DRAFTS + this.#name, JSON.stringify(this.#draft));
-    this.#draw();
-    this.dispatchEvent(new CustomEvent('edit'));
+    this.draw();
+    this.emit('edit');
   }
 
-  /** @param {string} id @param {string | null} symbol @param {string} label @param {() => void} run @param {string} [command] */
   #toggle(id, symbol, label, run, command = id) {
-    return h('button', { type: 'button', class: 'chip', 'aria-pressed': 'false', data: { id, command }, on: { click: run } },
-      symbol && icon(symbol), h('span', { text: label }), h('kbd', { 'aria-hidden': 'true' }));
+    return h('button.chip', { 'aria-pressed': 'false', data: { id, command }, on: { click: run } },
+      symbol && icon(symbol), h('span', label), h('kbd', { 'aria-hidden': 'true' }));
   }
 
-  /** @param {string} dim @param {number} i */
   #dimension(dim, i) {
     const marks = MARKS.map((mark) =>
-      h('button', { type: 'button', class: 'dim-mark', data: { mark: String(mark) }, 'aria-label': t('rate.dim_give', { dim: t(`dim.${dim}`), n: mark }), text: String(mark),
+      h('button.dim-mark', { 'aria-pressed': 'false', data: { mark: String(mark) }, 'aria-label': t('rate.dim_give', { dim: t(`dim.${dim}`), n: mark }), text: String(mark),
         on: { click: () => { this.#active = i; this.#set({ [dim]: this.#draft[dim] === mark ? undefined : mark }); } } }),
     );
-    return h('div', { class: 'dim', role: 'group', 'aria-label': t(`dim.${dim}`), data: { dim } }, h('span', { class: 'dim-name', text: t(`dim.${dim}`) }), h('div', { class: 'dim-marks' }, ...marks));
+    return h('div.dim', { role: 'group', 'aria-label': t(`dim.${dim}`), data: { dim } }, h('span.dim-name', t(`dim.${dim}`)), h('div.dim-marks', ...marks));
   }
 
-  #draw() {
+  draw() {
     const draft = this.#draft;
-    for (const element of this.#marks.children) {
-      const on = Number(/** @type {HTMLElement} */ (element).dataset.mark) === draft.overall_quality;
-      element.setAttribute('aria-pressed', String(on));
+    const off = !this.#name;
+    if (off !== this.#off) {
+      this.#off = off;
+      const dims = this.#dims.querySelectorAll('button');
+      for (const control of [...this.#marks.children, ...this.#defects.children, ...dims, this.#reference, this.#note]) control.toggleAttribute('disabled', off);
     }
-    for (const [i, row] of [...this.#dims.children].entries()) {
-      row.classList.toggle('active', i === this.#active && Boolean(this.#name));
+    press(this.#marks.children, (element) => Number(element.dataset.mark) === draft.overall_quality);
+    [...this.#dims.children].forEach((row, i) => {
+      const given = draft[DIMENSIONS[i]] ?? 0;
+      row.classList.toggle('active', i === this.#active && !off);
+      if (given === this.#given[i]) return;
+      this.#given[i] = given;
       for (const element of row.querySelectorAll('button')) {
         const mark = Number(element.dataset.mark);
-        element.setAttribute('aria-pressed', String(mark === draft[DIMENSIONS[i]]));
-        element.classList.toggle('below', mark < (draft[DIMENSIONS[i]] ?? 0));
+        element.setAttribute('aria-pressed', String(mark === given));
+        element.classList.toggle('below', mark < given);
       }
-    }
-    for (const element of this.#defects.children) {
-      element.setAttribute('aria-pressed', String((draft.defects ?? []).includes(/** @type {HTMLElement} */ (element).dataset.id)));
-    }
-    this.#reference.setAttribute('aria-pressed', String(Boolean(draft.is_reference)));
+    });
+    press(this.#defects.children, (element) => (draft.defects ?? []).includes(element.dataset.id));
+    press([this.#reference], () => Boolean(draft.is_reference));
   }
 }

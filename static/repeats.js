@@ -2,7 +2,7 @@
  * Hidden repeats: now and then a clip that was rated before this sitting comes up again, unmarked. The second rating is
  * kept beside the first and never replaces it; how far the two lie apart says how consistent the rater is.
  */
-import { ApiError, getResponse, newId } from './api.js';
+import { getJSON, newId, orElse } from './api.js';
 
 const POOL = 60;
 
@@ -33,12 +33,11 @@ export class Repeats {
       // One repeat after a clip with odds s / (1 - s) makes the share s of all that is shown.
       if (Math.random() >= share / (1 - share)) continue;
       const again = this.#next(met);
-      if (again) out.push(/** @type {C} */ ({ ...again, repeat: true }));
+      if (again) out.push({ ...again, repeat: true });
     }
     return out;
   }
 
-  /** @param {(name: string) => boolean} met */
   #next(met) {
     while (this.#pool.length) {
       const clip = this.#pool.pop();
@@ -48,12 +47,9 @@ export class Repeats {
   }
 
   async #fill() {
-    try {
-      this.#pool = await (await getResponse('/api/videos', { repeats: true, seed: this.#seed, limit: POOL })).json();
-      this.#empty = this.#pool.length === 0;
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      console.warn('no clips to show again:', error.message);
-    }
+    const found = await orElse(getJSON('/api/videos', { repeats: true, seed: this.#seed, limit: POOL }), (error) => console.warn('no clips to show again:', error.message));
+    if (!found) return;
+    this.#pool = found;
+    this.#empty = found.length === 0;
   }
 }

@@ -1,8 +1,8 @@
 /** The review page: watch, press a digit, see the next clip. */
 import { ApiError, getResponse, watchUrl } from './api.js';
 import { ban } from './ban_wrapper.js';
-import { comboLinks, comboTable, longText } from './combo_view.js';
-import { button, byId, clicksKeepFocus, debounce, h } from './dom.js';
+import { showAbout } from './combo_view.js';
+import { afterPaint, button, byId, clicksKeepFocus, debounce, h } from './dom.js';
 import { comboOf, fixed, splitCombo, splitName, whole } from './format.js';
 import { t, tn } from './i18n.js';
 import { live } from './live.js';
@@ -12,7 +12,6 @@ import { QueueBar, whyBadge } from './queue_bar.js';
 import { RatingForm } from './rating_form.js';
 import { Repeats, rateBody } from './repeats.js';
 import { ReviewQueue } from './review_queue.js';
-import { scoreList } from './scores.js';
 import { keys, startPage } from './shell.js';
 
 const PAGE = 60;
@@ -44,15 +43,10 @@ class Review {
   player = new Player(byId('player'));
 
   constructor() {
-    byId('marks-row').append(this.form.marks);
     byId('queue-bar').append(this.bar.element);
-    this.bar.addEventListener('change', () => this.#anew());
-    const { reference, dims, defects, note } = this.form.parts;
-    byId('defects').append(defects);
-    byId('dims').append(dims);
-    byId('note').append(note);
-    this.form.addEventListener('rate', (event) => this.rate(/** @type {CustomEvent} */ (event).detail));
-    this.form.addEventListener('edit', () => {
+    this.bar.on('change', () => this.#anew());
+    this.form.on('rate', (mark) => this.rate(mark));
+    this.form.on('edit', () => {
       if (this.queue.current?.rated) {
         this.#edited = this.queue.current;
         this.#saveSoon();
@@ -62,7 +56,7 @@ class Review {
       this.#action('prev', 'back', ['ArrowLeft'], () => this.browse(-1)),
       this.#action('next', 'forward', ['ArrowRight'], () => this.browse(1)),
       this.#action('skip', 'skip', ['s'], () => this.skip()),
-      reference,
+      this.form.place(),
       this.#action('unusable', 'trash', ['x'], () => this.rate(1, ['unusable'])),
       this.#action('ban', 'ban', ['b'], () => this.ban()),
       this.#action('undo', 'undo', ['Backspace', 'Ctrl+z'], () => this.undo()),
@@ -71,23 +65,20 @@ class Review {
     this.player.bindKeys();
     keys.add('watch', ['Enter'], () => this.queue.current && location.assign(watchUrl(this.queue.current.clip.name)), 'queue');
     clicksKeepFocus(byId('main'));
-    addEventListener('pagehide', () => this.#saveEdit());
-    live.addEventListener('changes', (event) => this.#changes(/** @type {CustomEvent} */ (event).detail));
-    live.addEventListener('reset', () => this.#refresh());
-    live.addEventListener('connection', (event) => /** @type {CustomEvent} */ (event).detail && this.#refresh());
-    live.addEventListener('stats', (event) => this.#stats(/** @type {CustomEvent} */ (event).detail));
-    outbox.addEventListener('refused', (event) => this.#refused(/** @type {CustomEvent} */ (event).detail.action));
+    addEventListener('pagehide', () => {
+      this.#saveEdit();
+      this.#keep();
+    });
+    live.on('changes', (changes) => this.#changes(changes));
+    live.on('reset', () => this.#refresh());
+    live.on('connection', (connected) => connected && this.#refresh());
+    live.on('stats', (stats) => this.#stats(stats));
+    outbox.on('refused', ({ action }) => this.#refused(action));
   }
 
   /** A button that is also a key. */
   #action(id, symbol, keyNames, run) {
-    keys.add(id, keyNames, run, 'queue');
-    const element = button({ label: t(`action.${id}`), icon: symbol, hint: keys.hint(id), class: `act-${id}`, onClick: run, attrs: { id: `act-${id}` } });
-    document.addEventListener('eva:keys', () => {
-      const cap = element.querySelector('kbd');
-      if (cap) cap.textContent = keys.hint(id);
-    });
-    return element;
+    return keys.button(id, keyNames, run, 'queue', { label: t(`action.${id}`), icon: symbol, class: `act-${id}`, attrs: { id: `act-${id}` } });
   }
 
   // ------------------------------------------------------------ loading
@@ -127,13 +118,13 @@ class Review {
     await this.#refresh();
   }
 
-  /** @param {number} offset @param {boolean} soon @returns {Promise<string[]>} the clips asked for, in the server's order */
+  /** @returns {Promise<string[]>} the clips asked for, in the server's order */
   async #take(offset, soon) {
     const queue = this.queue;
     const response = await getResponse('/api/videos', { ...this.bar.query, offset, limit: PAGE });
     if (queue !== this.queue) return []; // another order was chosen meanwhile
     this.bar.used(response.headers.get('X-Order'));
-    const clips = /** @type {Array<Record<string, any> & {name: string}>} */ (await response.json());
+    const clips = (await response.json());
     const onTheWay = new Set(outbox.waiting().map((action) => action.body.video_name));
     const wanted = clips.filter((clip) => !onTheWay.has(clip.name));
     this.#total = Number(response.headers.get('X-Total-Count') ?? clips.length) - (clips.length - wanted.length);
@@ -161,7 +152,6 @@ class Review {
     }
   }
 
-  /** @param {unknown} error */
   #failed(error) {
     if (!(error instanceof ApiError)) throw error;
     if (!this.queue.items.length) this.player.message(t('review.unreachable'), error.message, button({ label: t('retry'), onClick: () => this.#refresh() }));
@@ -170,15 +160,29 @@ class Review {
   }
 
   // ------------------------------------------------------------ showing
+  /** Brings the current clip's picture up at once; everything about it follows when that is on the screen. */
   #show() {
     const item = this.queue.current;
-    byId('main').classList.toggle('empty', !item);
     this.player.show(item && { name: item.clip.name, fps: item.clip.fps, findings: item.clip.findings });
-    this.form.show(item?.clip.name ?? '', item?.rating ?? null);
+    this.form.take(item?.clip.name ?? '', item?.rating ?? null);
+    if (!item) this.#end();
+    if (this.#showing) return;
+    this.#showing = true;
+    afterPaint(() => this.#showRest());
+  }
+  #showing = false;
+
+  #showRest() {
+    this.#showing = false;
+    const item = this.queue.current;
+    byId('main').classList.toggle('empty', !item);
+    this.player.details();
+    this.form.draw();
     if (item) this.#about(item.clip);
-    else this.#end();
-    this.#preload();
     this.#counts();
+    this.#keep();
+    this.queue.forget();
+    this.#preload();
     if (this.queue.ahead().length < LOW) this.#more();
   }
 
@@ -186,28 +190,23 @@ class Review {
     this.player.preload(this.queue.ahead().slice(0, ReviewQueue.READY).map((item) => ({ name: item.clip.name, fps: item.clip.fps })));
   }
 
-  /** @param {Record<string, any>} clip */
   #about(clip) {
     const { folder, file } = splitName(clip.name);
-    byId('clip-name').replaceChildren(h('span', { class: 'muted', text: folder }), h('a', { href: watchUrl(clip.name), text: file, title: t('review.open') }));
-    const key = comboKey(clip);
-    byId('combo').replaceChildren(comboTable(key, { seed: clip.seed, seconds: clip.seconds, iteration: clip.iteration }));
-    byId('combo-links').replaceChildren(...comboLinks(key));
-    byId('prompt').replaceChildren(longText(clip.prompt ?? '', t('review.no_prompt')));
-    byId('scores').replaceChildren(scoreList(clip.auto_metrics));
+    byId('clip-name').replaceChildren(h('span.muted', folder), h('a', { href: watchUrl(clip.name), text: file, title: t('review.open') }));
+    showAbout(comboKey(clip), { seed: clip.seed, seconds: clip.seconds, iteration: clip.iteration }, clip, clip.auto_metrics);
   }
 
   /** No clip to show: says why and what to do. */
   #end() {
     byId('clip-name').replaceChildren();
     byId('combo-links').replaceChildren();
-    for (const id of ['combo', 'prompt', 'scores']) byId(id).replaceChildren(h('p', { class: 'muted', text: '–' }));
+    for (const id of ['combo', 'prompt', 'scores']) byId(id).replaceChildren(h('p.muted', '–'));
     const skipped = this.queue.skipped().length;
     const controls = [];
     if (skipped) controls.push(button({ label: tn('review.show_skipped', skipped), class: 'primary', onClick: () => this.#unskip() }));
     if (this.bar.filtered) controls.push(button({ label: t('queue.clear'), onClick: () => this.bar.clear() }));
     if (this.#done.length) controls.push(button({ label: t('action.undo'), icon: 'undo', hint: keys.hint('undo'), onClick: () => this.undo() }));
-    if (this.#generated) controls.push(h('a', { class: 'btn', href: '/search', text: t('review.to_search') }));
+    if (this.#generated) controls.push(h('a.btn', { href: '/search', text: t('review.to_search') }));
     if (this.bar.filtered && this.#pending) this.player.message(t('queue.none_match'), tn('queue.others', this.#pending), ...controls);
     else if (!this.#generated && !this.#ratedHere) this.player.message(t('review.none_yet'), t('review.none_yet_why'), ...controls);
     else this.player.message(t('review.all_done'), skipped ? tn('review.skipped_left', skipped) : t('review.all_done_why'), ...controls);
@@ -220,8 +219,8 @@ class Review {
     const minutes = (Date.now() - this.#started) / 60000;
     byId('pace').textContent = this.#ratedHere >= 3 ? t('review.pace', { n: this.#ratedHere, rate: fixed(this.#ratedHere / Math.max(minutes, 0.05), 1) }) : '';
     const badges = [];
-    if (item?.rated) badges.push(h('span', { class: 'badge', text: t('review.rated_as', { n: item.rated }) }));
-    if (item?.skipped) badges.push(h('span', { class: 'badge', text: t('review.is_skipped') }));
+    if (item?.rated) badges.push(h('span.badge', t('review.rated_as', { n: item.rated })));
+    if (item?.skipped) badges.push(h('span.badge', t('review.is_skipped')));
     if (item?.clip.order_why && !item.rated) badges.push(whyBadge(item.clip.order_why));
     byId('clip-badges').replaceChildren(...badges);
     byId('act-undo').toggleAttribute('disabled', this.#done.length === 0);
@@ -230,18 +229,16 @@ class Review {
     for (const id of ['skip', 'unusable', 'ban']) byId(`act-${id}`).toggleAttribute('disabled', !item);
   }
 
-  /** @param {string} text */
   #say(text) {
     byId('last').textContent = text;
   }
 
   // ------------------------------------------------------------ acting
-  /** @param {number} mark @param {string[]} [defects] added to those chosen */
+  /** @param {string[]} [defects] added to those chosen */
   rate(mark, defects = []) {
     const item = this.queue.current;
     if (!item) return;
-    const rating = this.form.ratingWith(mark);
-    if (defects.length) rating.defects = [...new Set([...(rating.defects ?? []), ...defects])];
+    const rating = this.form.ratingWith(mark, defects);
     const action = outbox.add('rate', rateBody(item.clip, rating));
     this.#edited = null;
     RatingForm.forget(item.clip.name);
@@ -265,6 +262,7 @@ class Review {
     RatingForm.forget(item.clip.name);
     this.#remember({ action: action.id, kind: 'rate', clip: item.clip, before: item.rating ?? null });
     item.rating = rating;
+    this.#keep();
     this.#say(t('review.said_edit', { name: splitName(item.clip.name).file }));
     this.#counts();
   }
@@ -296,7 +294,6 @@ class Review {
     if (item.rated === null) {
       item.skipped = true;
       this.#skipped.add(item.clip.name);
-      this.#keepSkipped();
     }
     this.#say(t('review.said_skip', { name: splitName(item.clip.name).file }));
     this.queue.advance();
@@ -305,12 +302,10 @@ class Review {
 
   #unskip() {
     this.#skipped.clear();
-    this.#keepSkipped();
     this.queue.unskip();
     this.#show();
   }
 
-  /** @param {number} by */
   browse(by) {
     this.#saveEdit();
     if (this.queue.browse(by)) this.#show();
@@ -324,14 +319,13 @@ class Review {
   undo() {
     this.#edited = null;
     const done = this.#done.pop();
-    this.#keepDone();
     if (!done) {
       this.#say(t('review.nothing_to_undo'));
       return;
     }
     outbox.undo(done.action);
     this.queue.show(done.clip);
-    const item = /** @type {NonNullable<ReviewQueue['current']>} */ (this.queue.current);
+    const item = this.queue.current;
     const rating = item.rating;
     item.rating = done.before ?? null;
     item.rated = done.before?.overall_quality ?? null;
@@ -347,25 +341,21 @@ class Review {
     this.#say(t('review.said_undo', { name: splitName(done.clip.name).file }));
   }
 
-  /** @param {Done} done */
   #remember(done) {
     this.#done = [...this.#done, done].slice(-UNDO_DEPTH);
-    this.#keepDone();
   }
 
-  #keepDone() {
+  /** What can be taken back and what was skipped outlive a reload of this tab. */
+  #keep() {
     sessionStorage.setItem('eva.done', JSON.stringify(this.#done));
-  }
-
-  #keepSkipped() {
     sessionStorage.setItem('eva.skipped', JSON.stringify([...this.#skipped]));
   }
 
   // ------------------------------------------------------------ what others do
-  /** The server said no for good: the clip is unrated again. @param {import('./outbox.js').Action} action */
+  /** The server said no for good: the clip is unrated again. */
   #refused(action) {
     this.#done = this.#done.filter((done) => done.action !== action.id);
-    this.#keepDone();
+    this.#keep();
     const item = this.queue.find(action.body.video_name ?? '');
     if (item && (action.kind === 'rate' || action.kind === 'ban')) {
       item.rated = null;
@@ -375,7 +365,6 @@ class Review {
     }
   }
 
-  /** @param {Array<{kind: string, name?: string}>} changes */
   #changes(changes) {
     const waiting = new Set(outbox.waiting().map((action) => action.body.video_name));
     for (const { kind, name } of changes) {
@@ -385,7 +374,6 @@ class Review {
   }
   #refreshSoon = debounce(() => this.#refresh(), 300);
 
-  /** @param {Record<string, any>} stats */
   #stats(stats) {
     this.#generated = stats.total_generated ?? 0;
     this.#pending = stats.pending_count ?? 0;
@@ -393,7 +381,6 @@ class Review {
   }
 }
 
-/** @param {Record<string, any>} clip @returns {string | null} */
 const comboKey = (clip) => clip.combo_key ?? (typeof clip.combo === 'string' && splitCombo(clip.combo) ? clip.combo : comboOf(clip.params));
 
 startPage('review').then(() => new Review().start());

@@ -16,6 +16,8 @@ export class ReviewQueue {
   #names = new Set();
   /** Arrivals enter behind the clips that are already loaded, so that nothing ready is thrown away. */
   static READY = 3;
+  /** How many a person may browse back. */
+  static BEHIND = 60;
 
   /** @returns {Item | null} */
   get current() {
@@ -42,7 +44,6 @@ export class ReviewQueue {
     return this.items.filter((item) => item.rated === null && !item.gone && !item.clip.repeat).length;
   }
 
-  /** @param {Item} item */
   #open(item) {
     return item.rated === null && !item.skipped && !item.gone;
   }
@@ -69,10 +70,20 @@ export class ReviewQueue {
   reorder(names) {
     const from = this.position + 1 + ReviewQueue.READY;
     const rank = new Map(names.map((name, i) => [name, i]));
-    const at = (/** @type {Item} */ item) => (item.clip.repeat ? null : rank.get(item.clip.name) ?? names.length);
+    const at = (item) => (item.clip.repeat ? null : rank.get(item.clip.name) ?? names.length);
     const tail = this.items.slice(from);
     const sorted = tail.filter((item) => at(item) !== null).sort((a, b) => Number(at(a)) - Number(at(b)));
-    this.items.splice(from, tail.length, ...tail.map((item) => (item.clip.repeat ? item : /** @type {Item} */ (sorted.shift()))));
+    this.items.splice(from, tail.length, ...tail.map((item) => (item.clip.repeat ? item : sorted.shift())));
+  }
+
+  /** Lets go of what lies far behind, so that a long sitting costs no more than a short one. */
+  forget() {
+    const cut = this.position - ReviewQueue.BEHIND;
+    if (cut < ReviewQueue.BEHIND / 4) return; // a few at once
+    const old = this.items.slice(0, cut).filter((item) => item.rated !== null || item.gone);
+    for (const item of old) this.#names.delete(item.clip.name);
+    this.items = this.items.filter((item) => !old.includes(item));
+    this.position -= old.length;
   }
 
   /** Puts a clip where the person is and goes there, whatever the filters say. @param {Clip} clip */

@@ -1,21 +1,19 @@
 /** The filmstrip with its playhead: point at it to see a moment, drag to go there. */
-import { h } from './dom.js';
+import { Emitter, h } from './dom.js';
 import { clock } from './format.js';
-import { hasText, t } from './i18n.js';
+import { t, textOr } from './i18n.js';
 
 const RESOLUTION = 1000;
 const CELLS = 10; // frames in a filmstrip, from the first to the last
 
 /** Events: `seek` (fraction of the clip, 0 to 1). */
-export class ScrubBar extends EventTarget {
+export class ScrubBar extends Emitter {
   #strip = new Image();
-  #canvas = /** @type {HTMLCanvasElement} */ (h('canvas', { class: 'strip-img', 'aria-hidden': 'true' }));
-  #head = h('span', { class: 'strip-head', 'aria-hidden': 'true' });
-  #ticks = h('span', { class: 'strip-ticks' });
-  #range = /** @type {HTMLInputElement} */ (
-    h('input', { type: 'range', class: 'strip-range', min: 0, max: RESOLUTION, value: 0, step: 1, 'aria-label': t('player.position') })
-  );
-  element = h('div', { class: 'strip-bar' }, this.#canvas, this.#ticks, this.#head, this.#range);
+  #canvas = h('canvas.strip-img', { 'aria-hidden': 'true' });
+  #head = h('span.strip-head', { 'aria-hidden': 'true' });
+  #ticks = h('span.strip-ticks');
+  #range = h('input', { type: 'range', class: 'strip-range', min: 0, max: RESOLUTION, value: 0, step: 1, 'aria-label': t('player.position') });
+  element = h('div.strip-bar', this.#canvas, this.#ticks, this.#head, this.#range);
 
   constructor() {
     super();
@@ -24,7 +22,7 @@ export class ScrubBar extends EventTarget {
     this.#range.addEventListener('input', () => {
       const fraction = Number(this.#range.value) / RESOLUTION;
       this.#place(fraction);
-      this.dispatchEvent(new CustomEvent('seek', { detail: fraction }));
+      this.emit('seek', fraction);
     });
     // After dragging with the mouse the arrow keys belong to the page again.
     this.#range.addEventListener('pointerup', () => this.#range.blur());
@@ -47,11 +45,11 @@ export class ScrubBar extends EventTarget {
    * @param {number} duration seconds
    */
   mark(findings, duration) {
-    const place = (/** @type {number} */ seconds) => `${Math.min(Math.max(seconds / duration, 0), 1) * 100}%`;
+    const place = (seconds) => `${Math.min(Math.max(seconds / duration, 0), 1) * 100}%`;
     this.#ticks.replaceChildren(
       ...(duration > 0 ? findings : []).map((finding) => {
-        const kind = hasText(`finding.${finding.kind}`) ? t(`finding.${finding.kind}`) : finding.kind;
-        return h('span', { class: 'tick', title: `${kind} ${clock(finding.start_s)}`, data: { kind: finding.kind },
+        const kind = textOr(`finding.${finding.kind}`, finding.kind);
+        return h('span.tick', { title: `${kind} ${clock(finding.start_s)}`, data: { kind: finding.kind },
           style: { left: `min(${place(finding.start_s)}, calc(100% - 4px))`, width: `max(4px, calc(${place(finding.end_s)} - ${place(finding.start_s)}))` } });
       }),
     );
@@ -87,7 +85,6 @@ export class ScrubBar extends EventTarget {
     if (this.#range.value !== value && !this.#range.matches(':active')) this.#range.value = value;
   }
 
-  /** @param {number} fraction */
   #place(fraction) {
     this.#head.style.setProperty('--at', `${(fraction * 100).toFixed(2)}%`);
   }

@@ -1,10 +1,10 @@
 /** The search page: filters on the left, posters or a table on the right, and the query in the address. */
-import { ApiError, getJSON, queryString } from './api.js';
+import { getJSON, orElse, queryString } from './api.js';
 import { BulkActions, MOST } from './bulk_actions.js';
 import { posterCard, tableHead, tableRow } from './clip_card.js';
-import { button, byId, debounce, h, icon } from './dom.js';
+import { button, byId, debounce, h, icon, options as choices, press } from './dom.js';
 import { comboFilters, comboText, whole } from './format.js';
-import { hasText, t, tn } from './i18n.js';
+import { t, textOr, tn } from './i18n.js';
 import { live } from './live.js';
 import { METRICS } from './scores.js';
 import { keys, startPage } from './shell.js';
@@ -14,33 +14,32 @@ const TYPING_MS = 250;
 const SORTS = ['newest', 'oldest', 'score', 'manual', 'rated', 'name'];
 const TRI = ['rated', 'banned', 'reference'];
 const TILE_TEXT = 84; // name, parameters, badges
-const PAGE = 500; // clips a request
 
 class SearchPage {
-  #form = /** @type {HTMLFormElement} */ (byId('filters'));
+  #form = byId('filters');
   /** @type {Record<string, string>} every filter that is set, as in the address */
   #query = {};
   #view = 'grid';
   #bulk = new BulkActions(() => this.#all());
   #from = ''; // the clip whose box was ticked last
-  #tile = { rowHeight: (/** @type {number} */ width) => (width - 12) * 0.625 + TILE_TEXT, columnWidth: innerWidth < 700 ? 165 : 226, draw: (clip) => this.#selectable(posterCard(clip), clip) };
+  #tile = { rowHeight: (width) => (width - 12) * 0.625 + TILE_TEXT, columnWidth: innerWidth < 700 ? 165 : 226, draw: (clip) => this.#selectable(posterCard(clip), clip) };
   #list;
 
   /** @param {Record<string, any>} options values that occur, from the server */
   constructor(options) {
     this.#buildFilters(options);
-    const sort = /** @type {HTMLSelectElement} */ (byId('sort'));
-    sort.append(...SORTS.map((name) => h('option', { value: name, text: t(`sort.${name}`) })));
+    const sort = byId('sort');
+    sort.append(...choices(SORTS.map((name) => [name, t(`sort.${name}`)])));
     sort.addEventListener('change', () => this.#set({ sort: sort.value === 'newest' ? '' : sort.value }));
     for (const [id, view, symbol] of [['as-grid', 'grid', 'grid'], ['as-table', 'table', 'rows']]) {
       const element = byId(id);
-      element.append(icon(symbol), h('span', { class: 'btn-label', text: t(`search.as_${view}`) }));
+      element.append(icon(symbol), h('span.btn-label', t(`search.as_${view}`)));
       element.setAttribute('aria-label', t(`search.as_${view}`)); // the text is hidden on a phone
       element.addEventListener('click', () => this.#set({ view: view === 'grid' ? '' : view }));
     }
     this.#list = new VirtualList(byId('list'), (offset, limit) => this.#load(offset, limit), this.#tile, (error) => this.#failed(error));
     byId('list').before(this.#bulk.element);
-    this.#bulk.addEventListener('change', () => this.#tick());
+    this.#bulk.on('change', () => this.#tick());
     const soon = debounce(() => this.#read(), TYPING_MS);
     this.#form.addEventListener('input', soon);
     this.#form.addEventListener('change', () => this.#read());
@@ -54,43 +53,39 @@ class SearchPage {
     });
     addEventListener('popstate', () => this.#fromAddress());
     const again = debounce(() => this.#list.reload({ keepPlace: true }).then(() => this.#count()), 400);
-    live.addEventListener('changes', again);
-    live.addEventListener('reset', again);
-    live.addEventListener('connection', (event) => /** @type {CustomEvent} */ (event).detail && again());
+    live.onNews(again);
     keys.add('find', ['/'], () => this.#input('q').focus(), 'search');
     this.#fromAddress();
   }
 
-  /** @param {string} name */
   #input(name) {
-    return /** @type {HTMLInputElement} */ (this.#form.elements.namedItem(name));
+    return this.#form.elements.namedItem(name);
   }
 
-  /** @param {Record<string, any>} options */
   #buildFilters(options) {
-    const sizes = (options.sizes ?? []).map((/** @type {number[]|string} */ size) => (Array.isArray(size) ? size.join('x') : size));
-    const select = (name, values, label = (/** @type {any} */ v) => String(v)) =>
-      h('label', { class: 'field' }, h('span', { text: t(`filter.${name}`) }),
-        h('select', { class: 'select', name }, h('option', { value: '', text: t('any') }), ...values.map((/** @type {any} */ v) => h('option', { value: v, text: label(v) }))));
+    const sizes = (options.sizes ?? []).map((size) => (Array.isArray(size) ? size.join('x') : size));
+    const select = (name, values, label = (v) => String(v)) =>
+      h('label.field', h('span', t(`filter.${name}`)),
+        h('select.select', { name }, h('option', { value: '', text: t('any') }), ...values.map((v) => h('option', { value: v, text: label(v) }))));
     const range = (low, high, label, attrs) =>
-      h('fieldset', { class: 'range' }, h('legend', { text: t(label) }),
-        h('input', { class: 'input', type: 'number', name: low, placeholder: t('from'), 'aria-label': `${t(label)}: ${t('from')}`, ...attrs }),
-        h('input', { class: 'input', type: 'number', name: high, placeholder: t('to'), 'aria-label': `${t(label)}: ${t('to')}`, ...attrs }));
+      h('fieldset.range', h('legend', t(label)),
+        h('input.input', { type: 'number', name: low, placeholder: t('from'), 'aria-label': `${t(label)}: ${t('from')}`, ...attrs }),
+        h('input.input', { type: 'number', name: high, placeholder: t('to'), 'aria-label': `${t(label)}: ${t('to')}`, ...attrs }));
     byId('filters-body').append(
-      h('div', { class: 'pair' }, ...TRI.map((name) => select(name, ['true', 'false'], (v) => t(`filter.${name}.${v}`)))),
+      h('div.pair', ...TRI.map((name) => select(name, ['true', 'false'], (v) => t(`filter.${name}.${v}`)))),
       range('min_score', 'max_score', 'filter.score', { min: 0, max: 1, step: 0.01 }),
-      h('div', { class: 'stack' }, select('metric', METRICS, (v) => (hasText(`score.${v}`) ? t(`score.${v}`) : v)),
+      h('div.stack', select('metric', METRICS, (v) => (textOr(`score.${v}`, v))),
         range('min_metric', 'max_metric', 'filter.metric_range', { min: 0, max: 1, step: 0.01 })),
       range('min_overall', 'max_overall', 'filter.overall', { min: 1, max: 10, step: 1 }),
-      h('div', { class: 'pair' },
+      h('div.pair',
         select('sampler', options.samplers ?? []), select('scheduler', options.schedulers ?? []), select('fps', options.fps ?? []),
         select('size', sizes, (v) => v.replace('x', '×'))),
       range('min_cfg', 'max_cfg', 'filter.cfg', { min: 0, step: 0.1 }),
       range('min_steps', 'max_steps', 'filter.steps', { min: 1, step: 1 }),
       range('made_from', 'made_to', 'filter.made', { type: 'date' }),
       select('tag', options.tags ?? []),
-      select('defect', options.defects ?? [], (v) => (hasText(`defect.${v}`) ? t(`defect.${v}`) : v)),
-      h('button', { type: 'button', class: 'btn', text: t('search.clear'), on: { click: () => this.#set(Object.fromEntries(Object.keys(this.#query).filter((k) => k !== 'view').map((k) => [k, '']))) } }),
+      select('defect', options.defects ?? [], (v) => (textOr(`defect.${v}`, v))),
+      h('button.btn', { text: t('search.clear'), on: { click: () => this.#set(Object.fromEntries(Object.keys(this.#query).filter((k) => k !== 'view').map((k) => [k, '']))) } }),
     );
   }
 
@@ -115,7 +110,7 @@ class SearchPage {
 
   #fromAddress() {
     this.#query = Object.fromEntries(new URLSearchParams(location.search));
-    for (const element of /** @type {any} */ (this.#form.elements)) {
+    for (const element of this.#form.elements) {
       if (!element.name) continue;
       const value = this.#query[element.name] ?? '';
       if (element instanceof HTMLSelectElement && value && ![...element.options].some((option) => option.value === value)) {
@@ -123,7 +118,7 @@ class SearchPage {
       }
       if (element !== document.activeElement || element.value.trim() !== value) element.value = value;
     }
-    const sort = /** @type {HTMLSelectElement} */ (byId('sort'));
+    const sort = byId('sort');
     sort.value = SORTS.includes(this.#query.sort) ? this.#query.sort : 'newest';
     this.#show();
   }
@@ -134,7 +129,6 @@ class SearchPage {
     return { ...comboFilters(combo), ...rest, ...(height && { width, height }) };
   }
 
-  /** @param {number} offset @param {number} limit */
   #load(offset, limit) {
     return getJSON('/api/search', { ...this.#filters(), offset, limit });
   }
@@ -142,8 +136,7 @@ class SearchPage {
   // ------------------------------------------------------------ showing
   async #show() {
     const view = this.#query.view === 'table' ? 'table' : 'grid';
-    byId('as-grid').setAttribute('aria-pressed', String(view === 'grid'));
-    byId('as-table').setAttribute('aria-pressed', String(view === 'table'));
+    press([byId('as-grid'), byId('as-table')], (element) => element.id === `as-${view}`);
     byId('list').dataset.view = view;
     const table = {
       rowHeight: 52, columnWidth: null, draw: (clip) => this.#selectable(tableRow(clip), clip),
@@ -163,14 +156,14 @@ class SearchPage {
     list.querySelector('.nothing')?.remove();
     if (total > 0) return;
     const filtered = Object.keys(this.#filters()).filter((name) => name !== 'sort').length > 0;
-    list.append(h('div', { class: 'nothing' }, h('p', { class: 'cover-title', text: t(filtered ? 'search.nothing' : 'search.empty') }),
-      h('p', { class: 'muted', text: t(filtered ? 'search.nothing_why' : 'search.empty_why') })));
+    list.append(h('div.nothing', h('p.cover-title', t(filtered ? 'search.nothing' : 'search.empty')),
+      h('p.muted', t(filtered ? 'search.nothing_why' : 'search.empty_why'))));
   }
 
   // ------------------------------------------------------------ choosing many
-  /** Adds a box to tick; with Shift everything between it and the last one ticked. @param {HTMLElement} element @param {any} clip */
+  /** Adds a box to tick; with Shift everything between it and the last one ticked. */
   #selectable(element, clip) {
-    const box = /** @type {HTMLInputElement} */ (h('input', { type: 'checkbox', class: 'pick', data: { name: clip.name }, 'aria-label': t('bulk.pick', { name: clip.name }) }));
+    const box = h('input', { type: 'checkbox', class: 'pick', data: { name: clip.name }, 'aria-label': t('bulk.pick', { name: clip.name }) });
     box.checked = this.#bulk.chosen.has(clip.name);
     box.addEventListener('click', (event) => {
       const clips = (event.shiftKey && this.#list.between(this.#from, clip.name)) || [clip];
@@ -188,13 +181,7 @@ class SearchPage {
 
   /** Every clip found, up to what a selection may hold. */
   async #all() {
-    try {
-      return (await this.#load(0, Math.min(PAGE, MOST))).items;
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      this.#failed(error);
-      return [];
-    }
+    return (await orElse(this.#load(0, MOST), (error) => this.#failed(error)))?.items ?? [];
   }
 
   /** The filters in force, each with a way to take it off. */
@@ -202,29 +189,22 @@ class SearchPage {
     byId('export').setAttribute('href', `/api/export?${queryString(this.#filters())}`);
     const shown = Object.entries(this.#query).filter(([name]) => !['sort', 'view'].includes(name));
     byId('active').replaceChildren(...shown.map(([name, value]) => {
-      const label = name === 'combo' ? comboText(value) : `${hasText(`filter.${name}`) ? t(`filter.${name}`) : name}: ${hasText(`filter.${name}.${value}`) ? t(`filter.${name}.${value}`) : value}`;
-      return h('button', { type: 'button', class: 'chip active-filter', 'aria-label': t('search.remove', { what: label }), on: { click: () => this.#set({ [name]: '' }) } }, h('span', { text: label }), icon('close'));
+      const label = name === 'combo' ? comboText(value) : `${textOr(`filter.${name}`, name)}: ${textOr(`filter.${name}.${value}`, value)}`;
+      return h('button.chip.active-filter', { 'aria-label': t('search.remove', { what: label }), on: { click: () => this.#set({ [name]: '' }) } }, h('span', label), icon('close'));
     }));
   }
 
-  /** @param {unknown} error */
   #failed(error) {
     if (!(error instanceof ApiError)) throw error;
     const list = byId('list');
     list.querySelector('.nothing')?.remove();
     byId('total').textContent = '';
-    list.append(h('div', { class: 'nothing', role: 'alert' }, h('p', { class: 'cover-title', text: t('search.failed') }), h('p', { class: 'muted', text: error.message }),
+    list.append(h('div.nothing', { role: 'alert' }, h('p.cover-title', t('search.failed')), h('p.muted', error.message),
       button({ label: t('retry'), onClick: () => this.#show() })));
   }
 }
 
 startPage('search').then(async () => {
-  let options = {};
-  try {
-    options = await getJSON('/api/options');
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    console.warn('the values to choose from could not be read:', error.message);
-  }
-  return new SearchPage(options);
+  const options = await orElse(getJSON('/api/options'), (error) => console.warn('the values to choose from could not be read:', error.message));
+  return new SearchPage(options ?? {});
 });

@@ -1,7 +1,7 @@
 /** What every page has: the head with its links, the agent's line, the state of saving, theme and language. */
 import { AgentStrip } from './agent_strip.js';
 import { getJSON } from './api.js';
-import { button, h, icon } from './dom.js';
+import { button, h, icon, select } from './dom.js';
 import { LANGUAGES, chooseLanguage, initI18n, language, t, tn } from './i18n.js';
 import { Keys } from './keys.js';
 import { live } from './live.js';
@@ -36,13 +36,12 @@ export async function startPage(page) {
   });
   const strip = new AgentStrip(keys);
   document.body.prepend(
-    h('a', { class: 'skip-link', href: '#main', text: t('shell.skip') }),
+    h('a.skip-link', { href: '#main', text: t('shell.skip') }),
     head(page),
     strip.element,
   );
   keys.add('help', ['?'], () => keys.showHelp());
-  outbox.addEventListener('refused', (event) => {
-    const { action, error } = /** @type {CustomEvent} */ (event).detail;
+  outbox.on('refused', ({ action, error }) => {
     const name = action.body.video_name ?? action.body.combo_key ?? '';
     toast(t('save.refused', { what: t(`save.kind.${action.kind}`), name, why: error.message }), { kind: 'error' });
   });
@@ -51,27 +50,24 @@ export async function startPage(page) {
   live.start();
   await asked;
   simulatorBadge(Boolean(config.simulator));
-  live.addEventListener('agent', (event) => simulatorBadge(Boolean(/** @type {CustomEvent} */ (event).detail?.status?.simulator)));
+  live.on('agent', (agent) => simulatorBadge(Boolean(agent?.status?.simulator)));
   if (config.video_dir_found === false) toast(t('shell.no_video_dir'), { kind: 'error' });
   return { config };
 }
 
-/** Nobody shall take the simulator's clips for a model's. @param {boolean} on */
+/** Nobody shall take the simulator's clips for a model's. */
 function simulatorBadge(on) {
   const there = document.querySelector('.badge.sim');
-  if (on && !there) document.querySelector('.brand')?.after(h('span', { class: 'badge sim', title: t('shell.simulator_why'), text: t('shell.simulator') }));
+  if (on && !there) document.querySelector('.brand')?.after(h('span.badge.sim', { title: t('shell.simulator_why'), text: t('shell.simulator') }));
   else if (!on) there?.remove();
 }
 
-/** @param {string} page */
 function head(page) {
   const links = PAGES.map(([name, href]) => h('a', { href, class: 'nav-link', 'aria-current': name === page && 'page', text: t(`nav.${name}`) }));
-  return h(
-    'header',
-    { class: 'head' },
-    h('a', { class: 'brand', href: '/', 'aria-label': t('shell.home') }, h('img', { src: '/static/favicon.svg', alt: '', width: 24, height: 24 }), h('span', { text: 'EVA' })),
-    h('nav', { class: 'nav', 'aria-label': t('shell.nav') }, ...links),
-    h('span', { class: 'spacer' }),
+  return h('header.head',
+    h('a.brand', { href: '/', 'aria-label': t('shell.home') }, h('img', { src: '/static/favicon.svg', alt: '', width: 24, height: 24 }), h('span', 'EVA')),
+    h('nav.nav', { 'aria-label': t('shell.nav') }, ...links),
+    h('span.spacer'),
     saveState(),
     languageSwitch(),
     button({ label: t('shell.theme'), icon: 'theme', iconOnly: true, class: 'quiet', onClick: switchTheme }),
@@ -80,12 +76,9 @@ function head(page) {
 }
 
 function languageSwitch() {
-  const select = /** @type {HTMLSelectElement} */ (
-    h('select', { class: 'select lang', 'aria-label': t('shell.language') }, ...Object.entries(LANGUAGES).map(([code, name]) => h('option', { value: code, text: name })))
-  );
-  select.value = language();
-  select.addEventListener('change', () => chooseLanguage(select.value));
-  return select;
+  const list = select(Object.entries(LANGUAGES), { class: 'select lang', 'aria-label': t('shell.language'), on: { change: () => chooseLanguage(list.value) } });
+  list.value = language();
+  return list;
 }
 
 function switchTheme() {
@@ -97,9 +90,9 @@ function switchTheme() {
 
 /** The pill that says whether everything is saved; pressing it tries again at once. */
 function saveState() {
-  const label = h('span', { class: 'save-text' });
-  const symbol = h('span', { class: 'save-icon' });
-  const pill = h('button', { type: 'button', class: 'save', id: 'save-state', 'aria-live': 'polite', on: { click: () => outbox.retryNow() } }, symbol, label);
+  const label = h('span.save-text');
+  const symbol = h('span.save-icon');
+  const pill = h('button.save', { id: 'save-state', 'aria-live': 'polite', on: { click: () => outbox.retryNow() } }, symbol, label);
   const show = () => {
     const { status, waiting, message } = outbox.state;
     pill.dataset.status = status;
@@ -117,7 +110,7 @@ function saveState() {
   pill.addEventListener('click', () => {
     if (outbox.state.status === 'signin') location.reload();
   });
-  outbox.addEventListener('state', show);
+  outbox.on('state', show);
   show();
   return pill;
 }

@@ -6,7 +6,6 @@ const SHOWN_MS = 6000;
 const ERROR_MS = 12000;
 const AT_ONCE = 3;
 
-/** @returns {HTMLElement} */
 function place() {
   let box = document.getElementById('toasts');
   if (!box) {
@@ -28,7 +27,7 @@ export function toast(text, options = {}) {
     'div',
     { class: `toast ${kind}`, role: kind === 'error' ? 'alert' : undefined },
     kind === 'error' && icon('warn'),
-    h('span', { class: 'toast-text', text }),
+    h('span.toast-text', text),
     options.undo && button({ label: t('undo'), icon: 'undo', class: 'quiet', onClick: () => { options.undo?.(); close(); } }),
     options.action && button({ label: options.action.label, class: 'quiet', onClick: () => { options.action?.run(); close(); } }),
     button({ label: t('close'), icon: 'close', iconOnly: true, class: 'quiet', onClick: close }),
@@ -54,20 +53,18 @@ export function toast(text, options = {}) {
  */
 export function ask(options) {
   return new Promise((resolve) => {
-    const reason = /** @type {HTMLInputElement} */ (h('input', { type: 'text', class: 'input', id: 'ask-reason', maxlength: 300, value: options.reason ?? '' }));
-    const dialog = /** @type {HTMLDialogElement} */ (h('dialog', { class: 'dialog', 'aria-labelledby': 'ask-title' }));
+    const reason = h('input', { type: 'text', class: 'input', id: 'ask-reason', maxlength: 300, value: options.reason ?? '' });
+    const dialog = h('dialog.dialog', { 'aria-labelledby': 'ask-title' });
     const form = h(
       'form',
       { method: 'dialog', class: 'stack' },
       h('h2', { id: 'ask-title', text: options.title }),
-      h('p', { class: 'muted', text: options.text }),
+      h('p.muted', options.text),
       options.details,
-      typeof options.reason === 'string' && h('label', { class: 'field' }, h('span', { text: t('reason') }), reason),
-      h(
-        'div',
-        { class: 'row end' },
+      typeof options.reason === 'string' && h('label.field', h('span', t('reason')), reason),
+      h('div.row.end',
         button({ label: t('cancel'), onClick: () => dialog.close('cancel') }),
-        h('button', { class: `btn ${options.danger ? 'danger' : 'primary'}`, value: 'ok', text: options.ok }),
+        h('button', { type: 'submit', class: `btn ${options.danger ? 'danger' : 'primary'}`, value: 'ok', text: options.ok }),
       ),
     );
     dialog.append(form);

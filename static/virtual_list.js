@@ -24,8 +24,8 @@ export class VirtualList {
   #rowHeight = 1;
   /** @type {Map<number, HTMLElement>} */
   #drawn = new Map();
-  #canvas = h('div', { class: 'vl-canvas' });
-  #headPlace = h('div', { class: 'vl-head' });
+  #canvas = h('div.vl-canvas');
+  #headPlace = h('div.vl-head');
 
   /**
    * @param {HTMLElement} root the element that scrolls
@@ -94,7 +94,6 @@ export class VirtualList {
     this.redraw();
   }
 
-  /** @param {number} page @param {number} generation */
   async #ask(page, generation) {
     try {
       const { items, total } = await this.load(page * PAGE, PAGE);
@@ -145,7 +144,7 @@ export class VirtualList {
       const item = this.#item(i);
       const there = this.#drawn.get(i);
       if (there && (item === undefined || !there.classList.contains('vl-wait'))) continue;
-      const element = item === undefined ? h('div', { class: 'vl-wait' }) : this.shape.draw(item);
+      const element = item === undefined ? h('div.vl-wait') : this.shape.draw(item);
       element.classList.add('vl-cell');
       element.style.setProperty('top', `${Math.floor(i / this.#columns) * rowHeight}px`);
       element.style.setProperty('height', `${rowHeight}px`);
@@ -168,7 +167,6 @@ export class VirtualList {
     this.#canvas.prepend(element);
   }
 
-  /** @param {number} i @returns {T | undefined} */
   #item(i) {
     const number = Math.floor(i / PAGE);
     const page = this.#pages.get(number);
@@ -176,7 +174,6 @@ export class VirtualList {
     return page?.[i - number * PAGE];
   }
 
-  /** @param {number} number */
   async #fetch(number) {
     this.#pages.set(number, null);
     const generation = this.#generation;

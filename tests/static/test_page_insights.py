@@ -21,8 +21,9 @@ def test_every_chart_is_drawn_explained_and_readable_as_a_table(make_site, page)
     site = make_site(clips=30, rated={number: 1 + number % 9 for number in range(20)})
     page.goto(site.url + "/insights")
     for name in ("progress", "metrics", "effects", "pairs", "parallel", "cost"):
-        drawn(page, name)
-        assert page.get_attribute(f"[data-chart={name}] .chart", "role") == "img"
+        if name != "parallel":  # drawn by the page itself
+            drawn(page, name)
+            assert page.get_attribute(f"[data-chart={name}] .chart", "role") == "img"
         page.click(f"[data-chart={name}] summary")
         page.wait_for_selector(f"[data-chart={name}] tbody td")
     assert [card.get_attribute("data-chart") for card in page.query_selector_all(".chart-card")] == CARDS
@@ -38,6 +39,48 @@ def test_every_chart_is_drawn_explained_and_readable_as_a_table(make_site, page)
     )
     page.click("[data-chart=cost] a, [data-chart=progress] td a >> nth=0")
     page.wait_for_url("**/watch?name=*")
+
+
+def settled(page: Any) -> None:
+    """Nothing above the lines changes its height any more."""
+    page.wait_for_selector(".parallel polyline")
+    if page.locator("#no-plotly").is_hidden():
+        for name in ("progress", "effects", "pairs"):
+            drawn(page, name)
+
+
+def drag(page: Any, axis: str, low: float, high: float) -> None:
+    """Keeps a part of an axis, both ends between 0 (below) and 1 (above)."""
+    page.evaluate("document.querySelector('.parallel').scrollIntoView({block: 'center'})")
+    box = page.locator(f".parallel-room[data-axis={axis}]").bounding_box()
+    inside = box["height"] - 16  # the room reaches 8 pixels beyond both ends
+    place = lambda share: box["y"] + 8 + (1 - share) * inside  # noqa: E731
+    page.mouse.move(box["x"] + box["width"] / 2, place(low))
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, place(high), steps=4)
+    page.mouse.up()
+
+
+def test_lines_are_kept_by_dragging_along_an_axis_and_opened_in_the_search(make_site, page):
+    site = make_site(clips=30)
+    page.goto(site.url + "/insights")
+    settled(page)
+    assert page.locator(".parallel polyline").count() == 30
+    drag(page, "sampler", -0.01, 0.7)  # two values, of which the search takes only one
+    page.wait_for_selector("[data-chart=parallel] [role=status]:has-text('20 of 30 clips kept. The search takes one value')")
+    page.click("[data-chart=parallel] >> text=Clear the selection")
+    page.wait_for_function("() => !document.querySelector('.parallel .off')")
+    drag(page, "sampler", -0.01, 0.2)  # dpmpp_2m, the lowest of three
+    page.wait_for_selector("[data-chart=parallel] [role=status]:has-text('10 of 30 clips kept')")
+    assert page.locator(".parallel .off").count() == 20
+    drag(page, "score", 0.5, 1.01)
+    scores = [entry["score"] for number in range(1, 30, 3) if (entry := site.get(f"/api/video_details?name=clip_{number:03}.mp4")["details"])]
+    left = sum(score >= 0.575 for score in scores)  # from 0.35 to 0.8
+    page.wait_for_selector(f"[data-chart=parallel] [role=status]:has-text('{left} of 30 clips kept')")
+    page.click("[data-chart=parallel] >> text=Open them in the search")
+    page.wait_for_url("**/search?*")
+    assert "sampler=dpmpp_2m" in page.url and "min_score=0.5" in page.url
+    page.wait_for_function("n => document.querySelectorAll('.tile').length === n", arg=left)
 
 
 def test_charts_follow_the_theme_and_new_ratings(make_site, page):

@@ -129,6 +129,11 @@ def test_many_clips_are_rated_tagged_and_banned_at_once_and_all_of_it_is_undone(
     pick(page, "clip_001.mp4", "clip_002.mp4")
     page.click(".bulk >> text=Ban combos")
     page.wait_for_selector("dialog >> text=Ban 2 combos?")
+    # Each of the two combos has two clips; one of the four is rated.
+    page.wait_for_selector("dialog >> text=3 waiting clips · 1 rated · average 3.0")
+    left = site.get("/api/ban_preview?combo_key=euler|simple|16|5|12|160x96")["arms_before"] - 2
+    page.wait_for_selector(f"dialog >> text={left} combos left to try")
+    assert page.locator("dialog tr").count() == 2
     page.fill("dialog #ask-reason", "too soft")
     page.click("dialog button[value=ok]")
     site.until(lambda: sorted(ban["reason"] for ban in site.get("/api/bans")), ["too soft", "too soft"])
