@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eva_p1.agent_types import BLAMELESS_KINDS
-from eva_state.keys import is_pattern, matches
+from eva_state.keys import base_key, covers_others, matches
 
 log = logging.getLogger(__name__)
 PRICED = 2000  # of so many of the latest clips it is looked up how long they are and which server made them
@@ -41,7 +41,9 @@ class StateSync:
 
     def is_banned(self, key: str) -> bool:
         """True when the key is banned, by itself or by a pattern."""
-        return key in self._banned or any(is_pattern(pattern) and matches(pattern, key) for pattern in list(self._banned))
+        if key in self._banned or base_key(key) in self._banned:
+            return True
+        return any(covers_others(pattern) and matches(pattern, key) for pattern in list(self._banned))
 
     def set_banned(self, key: str, reason: str) -> None:
         """A ban this agent itself made, in the bandit and in the state."""

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from eva_state.keys import combo_key
+
 from .bandit_grid import Grid
 from .bandit_model import Posterior
 from .bandit_value import promising
@@ -111,7 +113,7 @@ def hopeless(
             found.append({"key": key, "mean": average, "high": average + Z90 * error, "tries": int(tries[members].sum())})
     mean, sd = posterior.mean(), posterior.sd()
     for cell in np.flatnonzero(allowed & ~covered & (tries >= least) & (mean + Z90 * sd < threshold)):
-        key = "|".join(level_text(level) for level in grid.point(int(cell)))
+        key = combo_key(grid.params(int(cell)))
         found.append({"key": key, "mean": float(mean[cell]), "high": float(mean[cell] + Z90 * sd[cell]), "tries": int(tries[cell])})
     return sorted(found, key=lambda item: float(item["high"]))
 

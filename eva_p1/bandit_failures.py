@@ -16,9 +16,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from .bandit_grid import Grid
-from .bandit_records import Ledger, ban_fields
+from .bandit_records import Ledger
 
 PRIOR_FAIL, PRIOR_OK = 0.04, 2.0
+OWN_NEAR = 0.7  # the same for a dimension of the user's own
 # correlation at distance 1 on each axis: sampler, scheduler, fps, cfg, steps, size
 _NEAR = {"oom": (1.0, 1.0, 0.8, 1.0, 1.0, 0.05), "other": (0.15, 0.15, 0.9, 0.8, 0.8, 0.8)}
 TRANSIENT = frozenset({"interrupted", "lost"})  # says nothing about the combo
@@ -43,10 +44,10 @@ def _counts(grid: Grid, keys: Sequence[str], near: Sequence[float]) -> np.ndarra
     """Weighted number of these tries around every cell, (A,)."""
     dense = np.zeros(grid.size)
     for key in keys:
-        cell = grid.nearest_cell(ban_fields(key))
+        cell = grid.nearest_cell(grid.point_of(key))
         if cell is not None:
             dense[cell] += 1.0
     out = dense.reshape(grid.shape)
-    for axis, correlation in enumerate(near):
+    for axis, correlation in enumerate((*near, *[OWN_NEAR] * (len(grid.shape) - len(near)))):
         out = np.tensordot(out, correlation ** grid.distances[axis], axes=(0, 1))
     return out.reshape(-1)

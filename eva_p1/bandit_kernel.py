@@ -35,6 +35,7 @@ scattered on the grid and each axis is contracted in turn, O(A sum L_j) whatever
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -103,6 +104,22 @@ def prior_of_theta(layout: Layout) -> tuple[np.ndarray, np.ndarray]:
             mean.append(np.log(0.05))
             sd.append(0.8)
     return np.array(mean), np.array(sd)
+
+
+def carry_theta(theta: np.ndarray, before: Sequence[str], now: Sequence[str]) -> np.ndarray:
+    """What was learned with the axes ``before``, for the axes ``now``: those of new axes at their prior, (p,)."""
+    if list(before) == list(now):
+        return theta
+    known = dict(zip(Layout(len(before)).names(), theta))
+    layout = Layout(len(now))
+    out = prior_of_theta(layout)[0]
+    for i, name in enumerate(layout.names()):
+        kind, _, digits = name.partition("_")
+        if digits.isdigit():  # s_0, s_01, l_0, lp_0: axes by their place, of which there are never more than ten
+            places = [before.index(now[int(digit)]) if now[int(digit)] in before else -1 for digit in digits]
+            name = f"{kind}_{''.join(map(str, sorted(places)))}"
+        out[i] = known.get(name, out[i])
+    return out
 
 
 def matern52(r: np.ndarray) -> np.ndarray:

@@ -15,13 +15,13 @@ import numpy as np
 from eva_state.keys import combo_key
 
 from .bandit_fit import fit_theta
-from .bandit_grid import Grid, build_grid
-from .bandit_kernel import AUTO, COMPARISON, HUMAN, Layout, prior_of_theta
+from .bandit_grid import Grid, build_grid, point_of_key
+from .bandit_kernel import AUTO, COMPARISON, HUMAN, Layout, carry_theta, prior_of_theta
 from .bandit_model import Posterior
-from .bandit_records import Clip, Comparison, Ledger, ban_fields
+from .bandit_records import Clip, Comparison, Ledger
 from .bandit_rows import Row
 from .bandit_state import PairEvidence
-from .search_space import SearchSpace, params_of, point_of
+from .search_space import AXES, SearchSpace, params_of, point_of
 
 logger = logging.getLogger(__name__)
 PAIR_SPREAD = 0.02  # variance added to evidence on a sampler|scheduler pair, whose other parameters nobody wrote down
@@ -37,7 +37,8 @@ class Learner:
         self._ledger, self._pairs, self._rng = ledger, pairs, rng
         self._beyond: set[str] = set()  # combos for which the grid has no room
         self.flight: list[tuple[str, int]] = []  # (key, row id) of every pull without a result, oldest first
-        self._theta = prior_of_theta(Layout(6))[0]
+        self._theta = prior_of_theta(Layout(len(AXES)))[0]
+        self._axes: tuple[str, ...] = AXES
         self._next_fit = FIRST_FIT
         self._rater: tuple[float, int] | None = None  # what repeated ratings say about a person's error: (sd, how many)
         self.build(space)
@@ -48,8 +49,9 @@ class Learner:
         self.space = space
         flying = [key for key, _ in self.flight]
         keys = [clip.key for clip in self._ledger.clips] + [failure.key for failure in self._ledger.failures] + flying
-        points = [*extra, *(tuple(ban_fields(key)) for key in keys)]
+        points = [*extra, *(point_of_key(key, space.dimensions) for key in keys)]
         self.grid: Grid = build_grid(space, [point for point in points if _usable(point)])
+        self._theta, self._axes = carry_theta(self._theta, self._axes, self.grid.names), self.grid.names
         self._cells: dict[str, int | None] = {}
         self.posterior = Posterior(self.grid, self._theta)
         self._rows: dict[tuple[int, str], int] = {}
@@ -79,13 +81,14 @@ class Learner:
     def cell_of(self, key: str) -> int | None:
         """The cell that stands for a combo key: its own, or the nearest where the grid could not hold its levels."""
         if key not in self._cells:
-            point = tuple(ban_fields(key))
+            point = self.grid.point_of(key)
             self._cells[key] = self.grid.nearest_cell(point) if _usable(point) else None
         return self._cells[key]
 
     def widen_for(self, params: Mapping[str, Any]) -> None:
         """Makes the grid hold these params, as far as its size allows."""
-        point = point_of(params)
+        point_of(params)
+        point = self.grid.point_of(combo_key(params))
         if self.grid.cell(point) is None and combo_key(params) not in self._beyond:
             self.build(self.space, [point])
             if self.grid.cell(point) is None:
@@ -198,7 +201,7 @@ class Learner:
 def _usable(point: Sequence[Any]) -> bool:
     """False for the point of an old key whose numbers no combo can have (fps 0, say): kept in the file, not in the model."""
     try:
-        point_of(params_of(point))
+        point_of(params_of(point[: len(AXES)]))
     except ValueError:
         return False
     return True

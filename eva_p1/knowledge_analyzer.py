@@ -19,7 +19,7 @@ from scipy import stats
 
 from eva_env_base import StateError
 from eva_state import legacy
-from eva_state.keys import FIELDS, combo_key
+from eva_state.keys import FIELDS, combo_key, extra_of_key
 from eva_state.registers import human_reward
 
 #: Tries a combo's mean is pulled towards the mean of all, so that one lucky try does not lead the list.
@@ -123,13 +123,14 @@ class KnowledgeAnalyzer:
         means would give the steps the samplers' credit.
         """
         columns: list[tuple[str, str]] = []
-        for place, name in enumerate(FIELDS):
-            values = sorted({one.combo.split("|")[place] for one in self.tries})
+        found = [{**dict(zip(FIELDS, one.combo.split("|"))), **extra_of_key(one.combo)} for one in self.tries]
+        for name in dict.fromkeys(name for fields in found for name in fields):
+            values = sorted({fields[name] for fields in found if name in fields})
             if len(values) >= 2:
                 columns += [(name, value) for value in values]
         if not columns:
             return {}
-        design = np.array([[float(one.combo.split("|")[FIELDS.index(name)] == value) for name, value in columns] for one in self.tries])
+        design = np.array([[float(fields.get(name) == value) for name, value in columns] for fields in found])
         rewards = np.array([one.reward for one in self.tries])
         effects, errors = _ridge(design, rewards - rewards.mean())
         result: dict[str, list[Effect]] = defaultdict(list)

@@ -27,7 +27,7 @@ from .bandit_cost import EXPONENT
 from .bandit_learner import Learner
 from .bandit_policies import BETA, MODEL_POLICIES, POLICIES
 from .bandit_reads import BanditReads
-from .bandit_records import SOURCES, WINNERS, Clip, Comparison, Failure, Ledger, ban_fields, check_cost, check_reward, key_from
+from .bandit_records import SOURCES, WINNERS, Clip, Comparison, Failure, Ledger, check_cost, check_reward, key_from
 from .bandit_state import Loaded, load_state, save_state
 from .search_space import SearchSpace, as_space, point_of
 
@@ -276,7 +276,10 @@ class MultiDimensionalBandit(BanditReads):
     def _after_change(self, key: str) -> list[tuple[str, str]]:
         banned = []
         reason = self._ledger.autoban_reason(key)
-        if reason is not None and self._arms_left_without(key) > 0:
+        cell = self._learner.grid.cell(self._learner.grid.point_of(key)) if reason is not None else None
+        if cell is not None and self._learner.grid.in_space[cell]:  # an older clip's key may not name every dimension
+            key = combo_key(self._learner.grid.params(cell))
+        if reason is not None and key not in self._ledger.bans and self._arms_left_without(key) > 0:
             self._ledger.bans[key] = reason
             self._apply_bans()
             banned.append((key, reason))
@@ -319,13 +322,7 @@ class MultiDimensionalBandit(BanditReads):
     def _ban_mask(self, patterns: Sequence[str]) -> np.ndarray:
         banned = np.zeros(self._learner.grid.size, dtype=bool)
         for pattern in patterns:
-            fields = ban_fields(pattern)
-            if None in fields:
-                banned |= self._learner.grid.mask(fields)
-            else:
-                cell = self._learner.grid.cell(fields)
-                if cell is not None:
-                    banned[cell] = True
+            self._learner.grid.cover(banned, pattern)
         return banned
 
     def _apply_bans(self) -> None:

@@ -1,9 +1,12 @@
 """The search space: which values of each parameter the bandit may combine.
 
-A space is the product of six axes (sampler, scheduler, fps, cfg_scale, steps, size), optionally restricted to some
-sampler|scheduler ``pairs``. One element of the product is an *arm*; its parameters are a plain dict::
+A space is the product of six axes (sampler, scheduler, fps, cfg_scale, steps, size) and of dimensions of the user's own
+(``dimensions``), optionally restricted to some sampler|scheduler ``pairs``. One element of the product is an *arm*; its
+parameters are a plain dict::
 
     {"sampler": "euler", "scheduler": "simple", "fps": 16, "cfg_scale": 3.5, "steps": 20, "width": 832, "height": 480}
+
+with ``"extra": {"shift": 5}`` where the space has own dimensions.
 
 Units and ranges: fps in frames a second, 1 to 240; cfg_scale 0 to 100 (1 switches guidance off in ComfyUI); steps 1 to
 1000; width and height in pixels, 16 to 8192.
@@ -18,6 +21,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
+
+from eva_p1.dimensions import MAX_DIMENSIONS, Dimension, merged, read_dimensions, taken_out
+from eva_state.keys import EXTRA
 
 Number = int | float
 AXES = ("sampler", "scheduler", "fps", "cfg_scale", "steps", "size")
@@ -79,6 +85,8 @@ def _levels(axis: str, values: Any) -> tuple[Any, ...]:
 class SearchSpace:
     """Levels of every axis, in the order given; duplicates are dropped. ``pairs`` is None when every pair is allowed.
 
+    ``extra`` are own dimensions; ``retired`` those an earlier space had: not chosen any more, and known for the sake of old clips.
+
     Raises ValueError naming the axis and the value that is wrong, or when no arm is left.
     """
 
@@ -89,8 +97,15 @@ class SearchSpace:
     steps: tuple[int, ...]
     size: tuple[tuple[int, int], ...]
     pairs: tuple[tuple[str, str], ...] | None = None
+    extra: tuple[Dimension, ...] = ()
+    retired: tuple[Dimension, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "extra", read_dimensions(self.extra))
+        if len(self.extra) > MAX_DIMENSIONS:
+            raise ValueError(f"search space: extra has {len(self.extra)} dimensions; at most {MAX_DIMENSIONS} are handled")
+        retired = taken_out(self.extra, read_dimensions(self.retired, "retired"))[: MAX_DIMENSIONS - len(self.extra)]
+        object.__setattr__(self, "retired", retired)
         for axis in AXES:
             object.__setattr__(self, axis, _levels(axis, getattr(self, axis)))
         if self.pairs is not None:
@@ -117,7 +132,12 @@ class SearchSpace:
     @property
     def grid_size(self) -> int:
         """Number of cells of the full product, disallowed pairs included."""
-        return math.prod(len(getattr(self, axis)) for axis in AXES)
+        return math.prod(len(getattr(self, axis)) for axis in AXES) * math.prod(len(item.values) for item in self.extra)
+
+    @property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """Own dimensions in use, then those that are retired: the axes after the six."""
+        return self.extra + self.retired
 
     @property
     def arm_count(self) -> int:
@@ -137,7 +157,14 @@ class SearchSpace:
             return False
         try:
             point = point_of(params)
-        except ValueError:
+            own = params.get(EXTRA) or {}
+            if not all(item.level_of(own) in item.values for item in self.extra):
+                return False
+            held = {item.name: item for item in self.retired}  # at the workflow's own value it is as if it were not named
+            others = set(own) - {item.name for item in self.extra}
+            if any(name not in held or held[name].level_of(own) != held[name].own for name in others):
+                return False
+        except (ValueError, TypeError, AttributeError):
             return False
         return all(value in getattr(self, axis) for axis, value in zip(AXES, point)) and self.allows_pair(point[0], point[1])
 
@@ -145,7 +172,9 @@ class SearchSpace:
         """Every arm as params, in a fixed order."""
         for point in product(*(getattr(self, axis) for axis in AXES)):
             if self.allows_pair(point[0], point[1]):
-                yield params_of(point)
+                for values in product(*(item.values for item in self.extra)):
+                    own = dict(zip((item.name for item in self.extra), values))
+                    yield {**params_of(point), EXTRA: own} if own else params_of(point)
 
     # ------------------------------------------------------------ derived spaces
     def restrict_to(self, samplers: Iterable[str] | None = None, schedulers: Iterable[str] | None = None) -> SearchSpace:
@@ -190,6 +219,10 @@ class SearchSpace:
             changes["pairs"] = tuple((held, name) if axis == "sampler" else (name, held) for name in remaining)
         return replace(self, **changes)
 
+    def remembering(self, earlier: SearchSpace) -> SearchSpace:
+        """This space, with the dimensions an earlier one had and this one has not as retired."""
+        return replace(self, retired=merged(self.retired, taken_out(self.extra, earlier.dimensions)))
+
     # ------------------------------------------------------------ files
     def to_dict(self) -> dict[str, Any]:
         """The form of a search-space file: lists only, ready for JSON."""
@@ -197,22 +230,26 @@ class SearchSpace:
         out["size"] = [list(size) for size in self.size]
         if self.pairs is not None:
             out["pairs"] = [list(pair) for pair in self.pairs]
+        for name, items in ((EXTRA, self.extra), ("retired", self.retired)):
+            if items:
+                out[name] = {item.name: item.to_dict() for item in items}
         return out
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> SearchSpace:
-        """Reads ``{"sampler": [...], ..., "size": [[w, h], ...], "pairs"?: [[sampler, scheduler], ...]}``.
+        """Reads ``{"sampler": [...], ..., "size": [[w, h], ...], "pairs"?: [[sampler, scheduler], ...], "extra"?: {...}}``.
 
         An axis that is missing takes the default's levels. Raises ValueError naming what is wrong.
         """
         if not isinstance(data, Mapping):
             raise ValueError(f"search space: expected an object with lists, got {type(data).__name__}")
-        unknown = sorted(set(map(str, data)) - set(AXES) - {"pairs"})
+        unknown = sorted(set(map(str, data)) - set(AXES) - {"pairs", EXTRA, "retired"})
         if unknown:
-            raise ValueError(f"search space: unknown name {', '.join(unknown)}; known are {', '.join(AXES)} and pairs")
+            raise ValueError(f"search space: unknown name {', '.join(unknown)}; known are {', '.join(AXES)}, pairs and extra")
         default = default_space()
         levels = {axis: data.get(axis, getattr(default, axis)) for axis in AXES}
-        return cls(**levels, pairs=data.get("pairs"))
+        own = {name: read_dimensions(data.get(name), name) for name in (EXTRA, "retired")}
+        return cls(**levels, pairs=data.get("pairs"), extra=own[EXTRA], retired=own["retired"])
 
     @classmethod
     def load(cls, path: str | Path) -> SearchSpace:

@@ -9,13 +9,14 @@ import time
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from itertools import compress, islice
 from typing import Any, NamedTuple
 
 import msgspec
 
-from eva_state.keys import ANY, combo_key, parse_combo_key
+from eva_state.keys import ANY, EXTRA, base_key, combo_key, extra_name, extra_of_key, extra_text, parse_combo_key
 from eva_state.video_folder import ClipFile
 
 FEW = 256  # members up to which a list of 4-byte numbers, searched through, beats a bit set
@@ -288,12 +289,16 @@ def facets_of(params: Any) -> tuple[tuple[str, Any], ...]:
     out.extend(clean.items())
     if "width" in clean and "height" in clean:
         out.append(("size", (clean["width"], clean["height"])))
+    extra = params.get(EXTRA)
+    if isinstance(extra, Mapping):
+        with suppress(ValueError):  # what is no key is no facet either
+            out.extend([(f"={extra_name(name)}", extra_text(value)) for name, value in extra.items()])
     return tuple(out)
 
 
 def facets_of_pattern(pattern: str) -> list[tuple[str, Any]]:
     """The facets that a combo must have to be covered by ``pattern``."""
-    given = pattern.split("|")
+    given = base_key(pattern).split("|")
     filled = [part if part != ANY else default for part, default in zip(given, ("-", "-", "1", "1", "1", "1x1"))]
     params = parse_combo_key("|".join(filled))
     values = (
@@ -305,7 +310,8 @@ def facets_of_pattern(pattern: str) -> list[tuple[str, Any]]:
         (params["width"], params["height"]),
     )
     kinds = ("sampler", "scheduler", "fps", "cfg", "steps", "size")
-    return [(kind, value) for kind, value, part in zip(kinds, values, given) if part != ANY]
+    wanted = [(kind, value) for kind, value, part in zip(kinds, values, given) if part != ANY]
+    return wanted + [(f"={name}", value) for name, value in extra_of_key(pattern).items()]
 
 
 def day_of(moment: float) -> str:

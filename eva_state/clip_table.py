@@ -12,7 +12,7 @@ from typing import Any
 
 from eva_state.clip_rows import Bits, Order, Row, day_of, facets_of_pattern, mask_of, rows_of
 from eva_state.clip_text import TextIndex, in_texts
-from eva_state.keys import is_pattern, matches, normalise_pattern
+from eva_state.keys import base_key, covers_others, matches, normalise_pattern
 
 TEXT_QUERIES_KEPT = 64
 SORTS = ("newest", "oldest", "score", "manual", "name", "rated")
@@ -62,6 +62,7 @@ class RowTable:
         self._facets: dict[tuple[str, Any], Bits] = {}
         self._buckets: dict[tuple[str, int], Bits] = {}
         self._combos: dict[str, Bits] = {}
+        self._own = False  # some combo has a dimension of the user's own
         self._banned: int | None = None  # rows whose combo is banned by what stands in _ban_keys and _ban_patterns
         self._ban_keys: set[str] = set()
         self._ban_patterns: list[str] = []
@@ -117,9 +118,12 @@ class RowTable:
         if (new.score, new.manual) != (old.score, old.manual):
             _move(self._buckets, _buckets_of(old), _buckets_of(new), number)
         if new.combo != old.combo:
+            self._own = self._own or "=" in (new.combo or "")
             _move(self._combos, (old.combo,) if old.combo else (), (new.combo,) if new.combo else (), number)
             if self._banned is not None:
-                covered = new.combo in self._ban_keys or any(matches(pattern, new.combo or "") for pattern in self._ban_patterns)
+                covered = base_key(new.combo or "") in self._ban_keys or any(
+                    matches(pattern, new.combo or "") for pattern in self._ban_patterns
+                )
                 self._banned = self._banned | 1 << number if covered else self._banned & ~(1 << number)
         if new.text != old.text:
             self._text_log.append(number)
@@ -182,6 +186,7 @@ class RowTable:
         self._facets = {key: Bits.of(numbers) for key, numbers in facets.items()}
         self._buckets = {key: Bits.of(numbers) for key, numbers in buckets.items()}
         self._combos = {key: Bits.of(numbers) for key, numbers in combos.items()}
+        self._own = any("=" in key for key in combos)
 
     def _count_rating(self, row: Row, step: int) -> None:
         if row.manual is not None:
@@ -308,9 +313,11 @@ class RowTable:
         """Rows whose combo is banned, by its key or by a pattern."""
         if self._banned is None:
             keys = set(bans())
-            self._ban_patterns = [key for key in keys if is_pattern(key)]
+            self._ban_patterns = [key for key in keys if covers_others(key)]
             self._ban_keys = keys.difference(self._ban_patterns)
             self._banned = _union(self._combos, (key for key in self._ban_keys if key in self._combos))
+            if self._own:
+                self._banned |= _union(self._combos, (key for key in self._combos if "=" in key and base_key(key) in self._ban_keys))
             for pattern in self._ban_patterns:
                 self._banned |= self.rows_of_pattern(pattern)
         return self._banned
@@ -318,8 +325,9 @@ class RowTable:
     def rows_of_pattern(self, pattern: str) -> int:
         """Rows whose combo the key or pattern covers."""
         pattern = normalise_pattern(pattern)
-        if not is_pattern(pattern):
-            return _as_int(self._combos.get(pattern))
+        if not covers_others(pattern):
+            exact = _as_int(self._combos.get(pattern))
+            return exact | _union(self._combos, (key for key in self._combos if key.startswith(f"{pattern}|"))) if self._own else exact
         mask = self.sets["combo"].as_int()
         for facet in facets_of_pattern(pattern):
             mask &= _as_int(self._facets.get(facet))

@@ -27,6 +27,7 @@ class Params(msgspec.Struct, gc=False):
     steps: Any = None
     width: Any = None
     height: Any = None
+    extra: Any = None
 
     @property
     def values(self) -> tuple[Any, ...]:
@@ -41,11 +42,16 @@ class Entry(msgspec.Struct, gc=False):
     video: str
     timestamp: Any = None
     score: Any = None
+    prompt: Any = None
     params: msgspec.Raw = NULL  # as text: most clips share theirs with others (see ByParams)
 
 
 class Mark(msgspec.Struct, gc=False):
     overall_quality: Any = None
+    is_reference: Any = None
+    banned: Any = None
+    defects: Any = None
+    tags: Any = None
 
 
 class GeneratedData(msgspec.Struct, gc=False):
@@ -58,6 +64,7 @@ class GeneratedData(msgspec.Struct, gc=False):
 class RatingData(msgspec.Struct, gc=False):
     name: str
     rating: Mark | None
+    timestamp: Any = UNSET
 
 
 class Data(msgspec.Struct, gc=False):

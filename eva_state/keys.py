@@ -1,12 +1,16 @@
-"""Combo keys: ``sampler|scheduler|fps|cfg|steps|WIDTHxHEIGHT``.
+"""Combo keys: ``sampler|scheduler|fps|cfg|steps|WIDTHxHEIGHT``, and ``|name=value`` for each dimension of the user's own.
 
 Numbers stand in their shortest form (``7``, ``3.5``); ``7.0`` is read as ``7``. A *pattern* is a key in
-which any field may be ``*``. Every function raises :class:`ValueError` naming the text that is wrong.
+which any field may be ``*``. Own dimensions stand in alphabetical order (``...|832x480|lora=0.8|shift=5``); in params
+they are ``{"extra": {"lora": 0.8, "shift": 5}}``. As a pattern a key covers every value of a dimension it does not name:
+``euler|simple|16|7|20|832x480`` also covers ``euler|simple|16|7|20|832x480|shift=5``. Every function raises
+:class:`ValueError` naming the text that is wrong.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -14,6 +18,11 @@ from typing import Any
 ANY = "*"
 FIELDS = ("sampler", "scheduler", "fps", "cfg_scale", "steps", "size")
 FORM = "sampler|scheduler|fps|cfg|steps|WIDTHxHEIGHT"
+EXTRA = "extra"  # where params hold the user's own dimensions
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_SPECIAL = re.compile(r"[|=*\x00-\x1f]")
+Value = int | float | bool | str
 
 
 def format_number(value: Any, what: str = "number") -> str:
@@ -51,6 +60,65 @@ def _positive_int(value: Any, what: str) -> str:
     return text
 
 
+def extra_name(name: Any) -> str:
+    """A dimension's name as it stands in keys. Raises ValueError for one that cannot."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name in (*FIELDS, "cfg", "width", "height", EXTRA):
+        raise ValueError(f"{name!r} is no name for a dimension: small letters, digits and _, and none of the six fields")
+    return name
+
+
+def extra_text(value: Any, name: str = "value") -> str:
+    """A dimension's value as it stands in keys: ``5.0`` -> ``5``, ``True`` -> ``true``."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return format_number(value, name)
+    if not isinstance(value, str) or not value.strip() or _SPECIAL.search(value):
+        raise ValueError(f"{name}: {value!r} is neither a number nor text without '|', '=' and '*'")
+    text = value.strip()
+    return format_number(text, name) if _NUMBER.fullmatch(text) else text
+
+
+def extra_value(text: str) -> Value:
+    """The inverse of :func:`extra_text`: a number, a truth value or text."""
+    if text in ("true", "false"):
+        return text == "true"
+    return _number(text) if _NUMBER.fullmatch(text) else text
+
+
+def _extra_of(params: Mapping[str, Any], partial: bool) -> list[str]:
+    found = params.get(EXTRA)
+    if found is None:
+        return []
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{EXTRA}: {found!r} is not an object")
+    given = {name: value for name, value in found.items() if not (partial and value in (None, ANY))}
+    return [f"{extra_name(name)}={extra_text(given[name], name)}" for name in sorted(given, key=str)]
+
+
+def _extra_parts(parts: list[str]) -> list[str]:
+    """``name=value`` parts in order. One whose value is ``*`` says nothing."""
+    found: dict[str, str] = {}
+    for part in parts:
+        name, sign, text = (piece.strip() for piece in part.partition("="))
+        if not sign:
+            raise ValueError(f"{part!r} is not name=value")
+        if extra_name(name) in found:
+            raise ValueError(f"{name} is given twice")
+        found[name] = text if text == ANY else extra_text(text, name)
+    return [f"{name}={found[name]}" for name in sorted(found) if found[name] != ANY]
+
+
+def base_key(key: str) -> str:
+    """The six fixed fields of a canonical key or pattern."""
+    return key if "=" not in key else "|".join(key.split("|", len(FIELDS))[: len(FIELDS)])
+
+
+def extra_of_key(key: str) -> dict[str, str]:
+    """The own dimensions of a canonical key or pattern: ``{name: text}``."""
+    return dict(part.split("=", 1) for part in key.split("|")[len(FIELDS) :]) if "=" in key else {}
+
+
 def combo_key(params: Mapping[str, Any]) -> str:
     """The combo key of ``params`` (``cfg`` is accepted for ``cfg_scale``). Raises ValueError naming the field."""
     return pattern_of(params, partial=False)
@@ -82,6 +150,7 @@ def pattern_of(params: Mapping[str, Any], *, partial: bool = True) -> str:
             field(get("cfg_scale", "cfg"), format_number, "cfg_scale"),
             field(get("steps"), _positive_int, "steps"),
             size,
+            *_extra_of(params, partial),
         )
     )
 
@@ -92,7 +161,7 @@ def normalise_pattern(text: str) -> str:
     if not isinstance(text, str):
         raise ValueError(f"combo key {text!r} is not text; write it as {FORM}")
     parts = [part.strip() for part in text.split("|")]
-    if len(parts) != len(FIELDS):
+    if len(parts) < len(FIELDS) or (len(parts) > len(FIELDS) and "=" not in parts[len(FIELDS)]):
         raise ValueError(f"combo key {text!r} has {len(parts)} fields instead of {len(FIELDS)}; write it as {FORM}")
     try:
         out = [ANY if part == ANY else _word(part, name) for name, part in zip(FIELDS[:2], parts[:2])]
@@ -105,6 +174,7 @@ def normalise_pattern(text: str) -> str:
             if not cross:
                 raise ValueError(f"size: {parts[5]!r} is not WIDTHxHEIGHT")
             out.append(f"{_positive_int(width, 'width')}x{_positive_int(height, 'height')}")
+        out += _extra_parts(parts[len(FIELDS) :])
     except ValueError as error:
         raise ValueError(f"combo key {text!r}: {error}") from None
     return "|".join(out)
@@ -124,9 +194,11 @@ def normalise_key(text: str) -> str:
 
 
 def parse_combo_key(text: str) -> dict[str, Any]:
-    """The params of a key: ``{"sampler", "scheduler", "fps", "cfg_scale", "steps", "width", "height"}``."""
-    sampler, scheduler, fps, cfg, steps, size = normalise_key(text).split("|")
+    """The params of a key: ``{"sampler", "scheduler", "fps", "cfg_scale", "steps", "width", "height"}``, and ``extra`` where it has any."""
+    key = normalise_key(text)
+    sampler, scheduler, fps, cfg, steps, size = base_key(key).split("|")
     width, height = size.split("x")
+    extra = {name: extra_value(value) for name, value in extra_of_key(key).items()}
     return {
         "sampler": sampler,
         "scheduler": scheduler,
@@ -135,10 +207,19 @@ def parse_combo_key(text: str) -> dict[str, Any]:
         "steps": int(steps),
         "width": int(width),
         "height": int(height),
+        **({EXTRA: extra} if extra else {}),
     }
 
 
 def matches(pattern: str, key: str) -> bool:
-    """True when every field of ``pattern`` is ``*`` or equals that of ``key``."""
+    """True when every field of ``pattern`` is ``*`` or equals that of ``key``, which has each own dimension that ``pattern`` names."""
     wanted, given = normalise_pattern(pattern).split("|"), normalise_pattern(key).split("|")
-    return all(w in (ANY, g) for w, g in zip(wanted, given))
+    size = len(FIELDS)
+    if len(wanted) > size and not set(wanted[size:]) <= set(given[size:]):
+        return False
+    return all(w in (ANY, g) for w, g in zip(wanted[:size], given[:size]))
+
+
+def covers_others(key: str) -> bool:
+    """False for a key whose six fields are all given and that names no own dimension: then only keys with these six fields are covered."""
+    return is_pattern(key) or "=" in key

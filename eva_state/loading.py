@@ -12,23 +12,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from sys import intern
+from typing import Protocol
 
 from eva_state import heads
 from eva_state.model import Model
 from eva_state.records import Item, Record
-from eva_state.registers import ORDER, Clip, key_of, quality_reward, unit
+from eva_state.registers import ORDER, PARAMS, Clip, combo_of, key_of, quality_reward, unit
+
+
+def _combo(params: heads.Params) -> str | None:
+    if not params.extra:
+        return key_of(params.values)
+    return combo_of({"params": dict(zip((*PARAMS, "extra"), (*params.values, params.extra)))})
+
+
+class Seen(Protocol):
+    """Is told of records that hold when they are first met; a later one may replace them."""
+
+    def entry(self, name: str, record: Record, entry: heads.Entry, combo: str | None) -> None: ...
+
+    def rating(self, name: str, record: Record, data: heads.RatingData) -> None: ...
 
 
 class Loader:
     """:meth:`take` every batch of every journal, each journal's in order, then :meth:`finish`."""
 
-    def __init__(self, base: Mapping[str, int] | None = None):
+    def __init__(self, base: Mapping[str, int] | None = None, seen: Seen | None = None):
         self.model = Model()
+        self._seen = seen
         self._base = base
         self._newer: list[Item] = []
         self._unsettled: list[Clip] = []
         self._rated: list[Record] = []  # to be noted among the actions
-        self._combo = heads.ByParams(lambda params: key_of(params.values), None)
+        self._combo = heads.ByParams(_combo, None)
 
     def take(self, batch: list[Item]) -> None:
         if not batch:
@@ -42,6 +58,7 @@ class Loader:
     def _load(self, batch: list[Item]) -> None:
         model, unsettled, rated, combo = self.model, self._unsettled, self._rated, self._combo
         events, clips, finished, submitted, undone = model.events, model.clips, model.finished, model.submitted, model._undone
+        seen = self._seen
         for record, head in batch:
             kind = type(head)
             if kind is heads.Generated:
@@ -69,6 +86,8 @@ class Loader:
                 stamp = entry.timestamp
                 clip.ts = float(stamp) if type(stamp) is float or type(stamp) is int else record.ts
                 clip.combo = combo(entry.params)
+                if seen is not None:
+                    seen.entry(clip.name, record, entry, clip.combo)
                 model.generated += 1
                 unsettled.append(clip)
             elif kind is heads.Submitted and record.id.startswith("submitted:"):
@@ -89,6 +108,8 @@ class Loader:
                     clip = clips[name] = Clip(name)
                 clip.rating = clip.rating_log = record
                 human = clip.human = quality_reward(rating.overall_quality)
+                if seen is not None:
+                    seen.rating(clip.name, record, data)
                 model.rated += 1
                 if human is not None:
                     model.human_sum += human

@@ -102,6 +102,11 @@ def combo_of(entry: dict[str, Any]) -> str | None:
     params = entry.get("params")
     if not isinstance(params, dict):
         return None
+    if params.get(keys.EXTRA):
+        try:
+            return intern(keys.combo_key(params))
+        except ValueError:
+            return None
     get = params.get
     values = get("sampler"), get("scheduler"), get("fps"), get("cfg_scale", get("cfg")), get("steps"), get("width"), get("height")
     return key_of(values)

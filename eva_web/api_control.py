@@ -11,12 +11,12 @@ from typing import Any
 
 from eva_state.agent_requests import CONTROLS, MAKING
 from eva_state.clip_index import Search
-from eva_state.keys import combo_key, parse_combo_key
+from eva_state.keys import base_key, combo_key, extra_of_key, parse_combo_key
 from eva_state.live import STALE_SECONDS, age_of
 from eva_state.review_order import ORDERS, queue_search
 from eva_state.video_folder import NotAClip, check_name
 from eva_web.api_read import DEFAULT_LIMIT, FAR, MAX_LIMIT, agent_status
-from eva_web.arms import space_fields
+from eva_web.arms import own_fields, space_fields
 from eva_web.fields import MAX_ID, MAX_TEXT, Body, Query, json_body
 from eva_web.messages import HttpError, Request, Response, json_response
 
@@ -168,14 +168,20 @@ def outside_space(space: Mapping[str, Any] | None, key: str) -> str | None:
         return None
     try:
         pairs, rest = space_fields(space)
+        own = own_fields(space)
     except ValueError:
         return None
-    sampler, scheduler, *values = key.split("|")
+    sampler, scheduler, *values = base_key(key).split("|")
     if (sampler, scheduler) not in pairs:
         return f"the agent's search space does not hold {sampler} with {scheduler}"
     for what, value, levels in zip(("fps", "cfg_scale", "steps", "size"), values, rest):
         if value not in levels:
             return f"the agent's search space does not hold {what} {value}; it holds {', '.join(levels)}"
+    for what, value in extra_of_key(key).items():
+        if what not in own:
+            return f"the agent's search space has no {what}"
+        if value not in own[what]:
+            return f"the agent's search space does not hold {what} {value}; it holds {', '.join(own[what])}"
     return None
 
 

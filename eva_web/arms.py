@@ -1,8 +1,8 @@
 """How many combos (arms) of a search space a set of bans leaves, counted exactly without listing them.
 
-The space is a product of six value lists, optionally restricted to some (sampler, scheduler) pairs; a ban is a key or a
-pattern. Going through the fields one by one, the bans that still match split the space into a few groups of equal
-fate; a group that no ban reaches counts as the product of what is left.
+The space is a product of six value lists and of those of the user's own dimensions, optionally restricted to some
+(sampler, scheduler) pairs; a ban is a key or a pattern. Going through the fields one by one, the bans that still match
+split the space into a few groups of equal fate; a group that no ban reaches counts as the product of what is left.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
-from eva_state.keys import ANY, format_number, normalise_pattern
+from eva_state.keys import ANY, EXTRA, base_key, extra_of_key, extra_text, format_number, normalise_pattern
 
 Ban = tuple[str, ...]
 
@@ -31,9 +31,20 @@ def space_fields(space: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[
     return list(dict.fromkeys(allowed)), [list(dict.fromkeys(values)) for values in (*numbers, sizes)]
 
 
+def own_fields(space: Mapping[str, Any]) -> dict[str, list[str]]:
+    """``{name: values as they stand in a key}`` of the user's own dimensions. Raises ValueError for no search space."""
+    try:
+        found = {name: [extra_text(value) for value in item["values"]] for name, item in (space.get(EXTRA) or {}).items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the recorded search space is not one: {error!r}") from None
+    return {name: list(dict.fromkeys(found[name])) for name in sorted(found)}
+
+
 def count_arms(space: Mapping[str, Any], bans: Iterable[str] = ()) -> int:
     """Arms of ``space`` that no ban covers."""
     pairs, rest = space_fields(space)
+    own = own_fields(space)
+    rest = rest + list(own.values())
     sizes_left = [math.prod(len(values) for values in rest[depth:]) for depth in range(len(rest) + 1)]
 
     @cache
@@ -52,7 +63,12 @@ def count_arms(space: Mapping[str, Any], bans: Iterable[str] = ()) -> int:
                 total += count(depth + 1, open_tails)
         return total
 
-    parsed = [tuple(normalise_pattern(ban).split("|")) for ban in bans]
+    canonical = [normalise_pattern(ban) for ban in bans]
+    parsed = [
+        (*base_key(ban).split("|"), *(extra_of_key(ban).get(name, ANY) for name in own))
+        for ban in canonical
+        if set(extra_of_key(ban)) <= set(own)
+    ]
     return sum(
         count(0, frozenset(ban[2:] for ban in parsed if ban[0] in (ANY, sampler) and ban[1] in (ANY, scheduler)))
         for sampler, scheduler in pairs

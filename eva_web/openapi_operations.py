@@ -12,9 +12,11 @@ from eva_web.fields import MAX_DEFECT, MAX_DEFECTS, MAX_ID, MAX_NAME, MAX_REASON
 
 Schema = dict[str, Any]
 _NUMBER = r"(?:[1-9][0-9]{0,3}(?:\.[1-9])?)"
+# The name of a dimension of the user's own: none of the six fields
+_OWN = r"(?!(?:sampler|scheduler|fps|cfg|cfg_scale|steps|size|width|height|extra)(?:=|$))[a-z][a-z0-9_]{0,39}"
 # A path below the video folder: no empty part, no "." or ".."
 NAME_PATTERN = r"^(?!\.{1,2}(?:/|$))(?!.*/\.{0,2}(?:/|$))[^/\u0000][^\u0000]*$"
-COMBO_PATTERN = rf"^(?:\*|[A-Za-z0-9_]+)\|(?:\*|[A-Za-z0-9_]+)\|(?:\*|{_NUMBER})\|(?:\*|{_NUMBER})\|(?:\*|[1-9][0-9]{{0,3}})\|(?:\*|[1-9][0-9]{{0,3}}x[1-9][0-9]{{0,3}})$"  # noqa: E501
+COMBO_PATTERN = rf"^(?:\*|[A-Za-z0-9_]+)\|(?:\*|[A-Za-z0-9_]+)\|(?:\*|{_NUMBER})\|(?:\*|{_NUMBER})\|(?:\*|[1-9][0-9]{{0,3}})\|(?:\*|[1-9][0-9]{{0,3}}x[1-9][0-9]{{0,3}})(?:\|{_OWN}=(?:\*|[A-Za-z_]+|{_NUMBER})){{0,4}}$"  # noqa: E501
 
 
 def ref(name: str) -> Schema:
@@ -106,6 +108,7 @@ PARAMS: Schema = obj(
         "steps": {"type": "integer", "minimum": 1, "maximum": 1000},
         "width": {"type": "integer", "minimum": 16, "maximum": 8192},
         "height": {"type": "integer", "minimum": 16, "maximum": 8192},
+        "extra": {"type": "object", "propertyNames": {"pattern": f"^{_OWN}$"}, "additionalProperties": {"type": ["number", "boolean"]}},
     },
     (),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -144,8 +145,9 @@ def test_grid_growth_is_bounded_and_rare_levels_go_to_their_neighbour():
 def test_pattern_masks_agree_with_membership(free, cell):
     grid = build_grid(default_space())
     point = grid.point(cell)
-    fields = [None if j in free else value for j, value in enumerate(point)]
-    mask = grid.mask(fields)
+    parts = ["*" if j in free else "x".join(map(str, value)) if isinstance(value, tuple) else str(value) for j, value in enumerate(point)]
+    mask = np.zeros(grid.size, dtype=bool)
+    grid.cover(mask, "|".join(parts))
     assert mask[cell]
     expected = 1
     for j in free:

@@ -85,3 +85,43 @@ def test_matching_is_field_by_field():
     assert keys.matches("euler|*|*|*|*|832x480", key)
     assert not keys.matches("euler|*|24|*|*|*", key)
     assert keys.pattern_of({"sampler": "euler"}) == "euler|*|*|*|*|*"
+
+
+PLAIN = "euler|simple|16|3.5|20|832x480"
+EXTRA_PARAMS = {
+    **{"sampler": "euler", "scheduler": "simple", "fps": 16, "cfg_scale": 3.5, "steps": 20, "width": 832, "height": 480},
+    "extra": {"shift": 5.0, "lora": 0.8, "style": "soft light.safetensors", "tiled": True},
+}
+
+
+def test_own_dimensions_are_appended_in_order() -> None:
+    key = keys.combo_key(EXTRA_PARAMS)
+    assert key == f"{PLAIN}|lora=0.8|shift=5|style=soft light.safetensors|tiled=true"
+    assert keys.parse_combo_key(key) == EXTRA_PARAMS
+    assert keys.base_key(key) == PLAIN and keys.extra_of_key(key)["shift"] == "5"
+    assert keys.normalise_pattern(f"{PLAIN}| shift = 5.0 |lora=0.80") == f"{PLAIN}|lora=0.8|shift=5"
+    assert keys.combo_key({**EXTRA_PARAMS, "extra": {}}) == PLAIN == keys.combo_key({**EXTRA_PARAMS, "extra": None})
+    assert "extra" not in keys.parse_combo_key(PLAIN)
+
+
+def test_what_a_key_or_pattern_does_not_name_it_covers() -> None:
+    key = f"{PLAIN}|lora=0.8|shift=5"
+    for pattern in (PLAIN, "euler|*|*|*|*|*", f"{PLAIN}|shift=5", "*|*|*|*|*|*|shift=5", f"{PLAIN}|shift=*", key):
+        assert keys.matches(pattern, key), pattern
+    for pattern in (f"{PLAIN}|shift=8", "*|*|*|*|*|*|cfg2=1", "heun|*|*|*|*|*|shift=5"):
+        assert not keys.matches(pattern, key), pattern
+    assert not keys.matches(f"{PLAIN}|shift=5", PLAIN)
+    assert keys.normalise_pattern(f"{PLAIN}|shift=*") == PLAIN
+    assert keys.pattern_of({"sampler": "euler", "extra": {"shift": 5, "lora": "*"}}) == "euler|*|*|*|*|*|shift=5"
+
+
+@pytest.mark.parametrize("tail", ["shift", "shift=", "Shift=5", "fps=3", "shift=5|shift=6", "a b=5", "=5", "shift=5=6"])
+def test_a_malformed_dimension_is_refused(tail: str) -> None:
+    with pytest.raises(ValueError, match="combo key"):
+        keys.normalise_pattern(f"{PLAIN}|{tail}")
+
+
+@pytest.mark.parametrize("extra", [5, {"cfg": 1}, {"shift": None}, {"shift": math.nan}, {"shift": "a|b"}, {"shift": ""}, {"": 1}])
+def test_malformed_extra_params_are_refused(extra: object) -> None:
+    with pytest.raises(ValueError):
+        keys.combo_key({**EXTRA_PARAMS, "extra": extra})

@@ -53,3 +53,14 @@ def test_a_large_space_with_many_bans_is_counted_exactly() -> None:
 def test_what_is_no_search_space(space: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="search space"):
         count_arms(space)
+
+
+def test_own_dimensions_count_and_are_banned_by_name() -> None:
+    space = {**SPACE, "extra": {"shift": {"input": "N.shift", "values": [3, 5.0, 8]}, "lora": {"input": "N.s", "values": [0.5, 1]}}}
+    plain = count_arms(SPACE)
+    assert count_arms(space) == 6 * plain
+    assert count_arms(space, ["*|*|*|*|*|*|shift=5"]) == 4 * plain
+    assert count_arms(space, ["*|*|*|*|*|*|shift=5", "*|*|*|*|*|*|lora=1|shift=8"]) == 3 * plain
+    assert count_arms(space, ["*|*|*|*|*|*|other=5"]) == 6 * plain
+    one = f"{SPACE['sampler'][0]}|{SPACE['scheduler'][0]}|*|*|*|*"
+    assert 6 * plain - count_arms(space, [one]) == 6 * (plain - count_arms(SPACE, [one]))
