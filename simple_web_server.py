@@ -48,13 +48,14 @@ def main(argv: list[str] | None = None) -> int:
     setup_logging(flags.log_level)
 
     from eva_state.clip_index import ClipIndex
+    from eva_state.clip_source import Notes
     from eva_state.store import StateStore
     from eva_web.server import create_server
 
     signal.signal(signal.SIGTERM, _terminate)
     try:
         with (
-            StateStore(settings.state_dir, role="server", video_dir=settings.video_dir, takeover=flags.takeover) as store,
+            StateStore(settings.state_dir, role="server", video_dir=settings.video_dir, takeover=flags.takeover, seen=Notes()) as store,
             ClipIndex(store, settings.video_dir) as index,
         ):
             gc.freeze()  # what was loaded stays: the collector need not walk 100,000 clips again and again while somebody waits

@@ -219,7 +219,8 @@ class Posterior:
 
     def expected_ratings(self, row_ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Mean and sd, in reward units, of what a person gives the clips behind these rows; see ``bandit_taste.expected_rewards``."""
-        at = [self._at(i) for i in row_ids]
+        place = {row_id: i for i, row_id in enumerate(self._ids)}
+        at = [place[row_id] for row_id in row_ids]
         return expected_rewards(self.kernel, self._rows, self._P, self.alpha(), self.mean(), self._var, at)
 
     def contrast(self, weights: np.ndarray) -> tuple[float, float]:

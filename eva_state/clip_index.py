@@ -16,15 +16,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec import UNSET
-
-from eva_state import clip_source
-from eva_state.clip_items import name_of_entry, search_item, video_item
-from eva_state.clip_rows import Judgement, Row, combo_of, day_of, facets_of, judgement_of, number_or_none
-from eva_state.clip_source import Shown
+from eva_state.clip_items import search_item, video_item
+from eva_state.clip_rows import Judgement, Row, day_of, judgement_of
+from eva_state.clip_source import brief_of, load_rows, name_of_entry, row_of
 from eva_state.clip_table import SORTS, RowTable, Search, choices_of
 from eva_state.clip_text import in_names, in_texts
-from eva_state.heads import ByParams, Params
 from eva_state.predictions import ORDER_FILE, Predictions
 from eva_state.video_folder import ClipFile, VideoFolder
 
@@ -36,8 +32,6 @@ __all__ = ["SORTS", "ClipIndex", "Search"]
 log = logging.getLogger(__name__)
 
 CHANGES_KEPT = 5000  # a page that slept through more starts afresh
-Derived = tuple[str | None, tuple[tuple[str, Any], ...]]  # combo key and facets of an entry
-PARAM_NAMES = Params.__struct_fields__
 
 
 class ClipIndex:
@@ -91,7 +85,7 @@ class ClipIndex:
         self.close()
 
     def _watch(self) -> None:
-        self._warm()
+        self._table.warm_up(self._lock, lambda: self._stop.wait(0.001))
         while not self._stop.wait(self._scan_interval):
             try:
                 self.refresh()
@@ -114,25 +108,7 @@ class ClipIndex:
     def _load(self) -> None:
         with self._scan_lock:
             self._files, _ = self.folder.scan()
-        rows: dict[str, Row] = {}
-        derived = ByParams[Derived](self._derived_of, (None, ()))
-        files, root = self._files, self.folder.root
-        only_rated: dict[str, Judgement] = {}
-        for name, entry, judged in clip_source.clips(self._store):
-            shown = None if entry is None else name_of_entry(entry, root)
-            if entry is not None:
-                if shown is not None:
-                    if shown == name:
-                        shown, rating = name, judged  # one text, not two
-                    else:
-                        rating = judgement_of(self._store.rating(shown))
-                    rows[shown] = self._row_of(shown, entry, derived(entry.params), rating, None, self._positions, files.get(shown))
-                self._positions += 1
-            if judged is not None and shown != name:
-                only_rated[name] = judged
-        for name in (*only_rated, *files):
-            if name not in rows:
-                rows[name] = self._row_of(name, None, (None, ()), only_rated.get(name), None, -1, files.get(name))
+        rows, self._positions = load_rows(self._store, self.folder.root, self._files)
         for name in rows:
             if name not in self._files:
                 self._orphans.setdefault(name.rpartition("/")[2], set()).add(name)
@@ -233,59 +209,8 @@ class ClipIndex:
             self._refresh(other)  # hides or shows the name that this file stands for, or stood for
 
     def _row(self, name: str, entry: Mapping[str, Any] | None, judged: Judgement | None, alias: str | None, position: int) -> Row:
-        derived = (None, ()) if entry is None else (combo_of(entry), facets_of(entry.get("params")))
-        return self._row_of(name, entry, derived, judged, alias, position, self._files.get(name))
-
-    def _row_of(
-        self,
-        name: str,
-        entry: Shown | Mapping[str, Any] | None,
-        derived: Derived,
-        judged: Judgement | None,
-        alias: str | None,
-        position: int,
-        file: ClipFile | None,
-    ) -> Row:
-        """``derived``: combo key and facets of the entry."""
-        combo, facets = derived
-        overall = rated_at = made = score = None
-        marked = reference = False
-        text = name
-        if entry is not None:
-            made, score, prompt = entry.get("timestamp"), entry.get("score"), entry.get("prompt")
-            made, score = number_or_none(made), number_or_none(score)
-            if isinstance(prompt, str):
-                text = f"{name}\n{prompt}"
-        if judged is not None:
-            overall, rated_at, marked, reference, defects = judged
-            if defects:
-                facets += defects
-        found, rated = entry is not None, judged is not None
-        present = file is not None or ((found or rated) and name not in self._adopted)
-        return Row(
-            name,
-            file,
-            present,
-            found,
-            alias,
-            position,
-            made,
-            score,
-            overall,
-            rated,
-            marked,
-            reference,
-            combo,
-            text.lower(),
-            rated_at,
-            facets,
-        )
-
-    @staticmethod
-    def _derived_of(params: Params) -> Derived:
-        """Combo key and facets of an entry's params."""
-        given = {key: value for key in PARAM_NAMES if (value := getattr(params, key)) is not UNSET}
-        return combo_of({"params": given}), facets_of(given)
+        brief = None if entry is None else brief_of(name, entry)
+        return row_of(name, brief, judged, alias, position, self._files.get(name), name not in self._adopted)
 
     # ------------------------------------------------------------ questions
     @property
@@ -348,17 +273,6 @@ class ClipIndex:
                 if not rows:
                     mask |= self._table.text.in_prompts(word)
                 self._table.remember(word, mask, covered)
-
-    def _warm(self) -> None:
-        """Builds what the first questions would otherwise wait for, with breaths in between."""
-        for sort in SORTS:
-            with self._lock:
-                self._table.in_order(0, sort, 0, 1)
-            self._stop.wait(0.001)
-        ready = False
-        while not ready and not self._stop.wait(0.001):
-            with self._lock:
-                ready = self._table.text.build_piece(self._table.rows)
 
     def _banned(self) -> int:
         """Rows marked as banned by their rating, and rows whose combo is banned."""

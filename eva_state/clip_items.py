@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from eva_state.clip_rows import Row
-from eva_state.clip_source import Shown
 from eva_state.documents import entry_of
 from eva_state.predictions import NOTHING, Said
 
 if TYPE_CHECKING:
     from eva_state.store import StateStore
-
-
-def name_of_entry(entry: Shown | Mapping[str, Any], video_dir: Path) -> str | None:
-    """The clip name of a history entry. Old entries hold an absolute path under ``video`` or ``video_path``.
-
-    A path below ``video_dir`` gives the part below it; any other absolute path its file name.
-    """
-    video = entry.get("video") or entry.get("video_path")
-    if not isinstance(video, str) or not video:
-        return None
-    if video[0] != "/" and video[1:2] != ":" and video[0] != "\\":
-        return video
-    if video[0] == "/":
-        root = str(PurePosixPath(str(video_dir))).rstrip("/") + "/"
-        return video[len(root) :] if video.startswith(root) else PurePosixPath(video).name or None
-    if PureWindowsPath(video).drive:
-        return PureWindowsPath(video).name or None
-    return video
 
 
 def _entry(store: StateStore, name: str) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
+from heapq import nlargest, nsmallest
 from itertools import compress, islice
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ FEW = 256  # members up to which a list of 4-byte numbers, searched through, bea
 # What a page costs, in relative terms: sorting one wanted row, passing one row while walking through all in order
 # (which ends once the page is full), and spelling out which rows are wanted before the walk.
 SORT_STEP, WALK_STEP, FLAGS_COST = 60.0, 1.0, 12_000.0
+UNBUILT_PAGES = 20  # so many pages of an order are sorted out by themselves; who asks on gets it built
 _BIT_VALUES = bytes.maketrans(b"01", b"\0\1")
 _BIT_DIGITS = bytes.maketrans(b"\0\1", b"01")
 
@@ -121,31 +123,48 @@ def rows_of(mask: int) -> Iterator[int]:
 
 
 class Order:
-    """Rows sorted by ``(value_of(row), name)``; rows without a value are left out. ``rows`` is the table's own list."""
+    """Rows sorted by ``(value_of(row), name)``; rows without a value are left out. ``rows`` is the table's own list.
+
+    Until it is built, a page costs a look at every row it is chosen from; from then on it is kept in line row by row.
+    """
 
     def __init__(self, rows: list[Row], value_of: Callable[[Row], Any]):
         self.value_of = value_of
         self._rows = rows
-        self._sorted: array[int] | None = None  # built when first asked for
+        self._sorted: array[int] | None = None
         self._known = Bits()
+        self._asked = 0
 
     def _key(self, number: int) -> tuple[Any, str]:
         row = self._rows[number]
         return self.value_of(row), row.name
 
-    def _build(self) -> array[int]:
-        rows, value_of = self._rows, self.value_of
+    def sorted_of(self, rows: list[Row]) -> array[int]:
+        """The order of ``rows``, a copy of the table's list. Needs no lock: rows are replaced, never changed in what orders them."""
+        value_of = self.value_of
         numbers = [number for number, row in enumerate(rows) if value_of(row) is not None]
         numbers.sort(key=lambda number: rows[number].name)
         numbers.sort(key=lambda number: value_of(rows[number]))  # stable: two plain sorts beat one by pairs
-        for number in numbers:
-            self._known.set(number)
-        self._sorted = array("I", numbers)
-        return self._sorted
+        return array("I", numbers)
+
+    def build(self, rows: list[Row] | None = None, numbers: array[int] | None = None) -> None:
+        """Builds it; ``numbers`` is what :meth:`sorted_of` said of ``rows``, where that was asked before."""
+        if self._sorted is not None:
+            return
+        if rows is None or numbers is None:
+            rows = self._rows[:]
+            numbers = self.sorted_of(rows)
+        changed = [n for n, row in enumerate(self._rows) if n >= len(rows) or row is not rows[n]]
+        if changed:
+            gone = set(changed)
+            numbers = array("I", [number for number in numbers if number not in gone])
+        self._sorted, self._known = numbers, Bits.of(list(numbers))
+        for number in changed:
+            self.insert(number)
 
     @property
     def built(self) -> bool:
-        """Until somebody asks for this order, keeping it costs nothing."""
+        """Until it is built, keeping it costs nothing."""
         return self._sorted is not None
 
     def remove(self, number: int) -> None:
@@ -162,7 +181,11 @@ class Order:
 
     def between(self, low: float | None, high: float | None) -> int:
         """The rows whose value lies in [low, high], as a set."""
-        numbers = self._sorted if self._sorted is not None else self._build()
+        numbers = self._sorted
+        if numbers is None:
+            values = ((number, self.value_of(row)) for number, row in enumerate(self._rows))
+            fit = [n for n, v in values if v is not None and (low is None or v >= low) and (high is None or v <= high)]
+            return mask_of(fit)
         start = 0 if low is None else bisect_left(numbers, low, key=self._value)
         end = len(numbers) if high is None else bisect_right(numbers, high, key=self._value)
         return mask_of(numbers[start:end])
@@ -172,7 +195,13 @@ class Order:
 
     def page(self, mask: int, descending: bool, offset: int, limit: int) -> list[int]:
         """Rows of ``mask`` in order, from ``offset``; those without a value come last, by number."""
-        numbers = self._sorted if self._sorted is not None else self._build()
+        if self._sorted is None:
+            self._asked += 1
+            if self._asked <= UNBUILT_PAGES:
+                return self._page_of_unsorted(mask, descending, offset, limit)
+            self.build()
+        numbers = self._sorted
+        assert numbers is not None
         inside = mask & self._known.as_int()
         count = inside.bit_count()
         if offset >= count:
@@ -188,6 +217,15 @@ class Order:
             start = max(0, offset - count)
             out += islice(rows_of(mask & ~inside), start, start + limit - len(out))
         return out
+
+    def _page_of_unsorted(self, mask: int, descending: bool, offset: int, limit: int) -> list[int]:
+        known: list[int] = []
+        without: list[int] = []
+        for number in rows_of(mask):
+            (without if self.value_of(self._rows[number]) is None else known).append(number)
+        first = (nlargest if descending else nsmallest)(offset + limit, known, key=self._key)[offset:]
+        start = max(0, offset - len(known))
+        return first + without[start : start + limit - len(first)]
 
 
 class Row(msgspec.Struct, gc=False):  # the collector need not walk rows: nothing they hold refers back

@@ -1,31 +1,48 @@
 """What the clip index keeps of each entry and rating, read from their records without building the rest of them.
 
-Filling the index from whole entries takes three times as long. What does not fit the structures below is read in the
-general way: nothing depends on this module but time.
+A replay that is told to (:class:`Notes`) makes it on the way; what it did not make is read from the records again, many in a
+call. What does not fit the structures below is read in the general way: nothing depends on this module but time.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET
 
-from eva_state import documents
-from eva_state.clip_rows import Judgement, defects_of, judgement_of, number_or_none, tags_of
-from eva_state.heads import NULL
+from eva_state import documents, heads
+from eva_state.clip_rows import Judgement, Row, combo_of, defects_of, facets_of, judgement_of, number_or_none, tags_of
+from eva_state.heads import NULL, ByParams, Params
 from eva_state.records import Record, dump
 from eva_state.registers import entry_in
+from eva_state.video_folder import ClipFile
 
 if TYPE_CHECKING:
     from eva_state.store import StateStore
 
 _AT_ONCE = 2000  # texts parsed in one call
+_PARAM_NAMES = Params.__struct_fields__
+Facets = tuple[tuple[str, Any], ...]
+Derived = tuple[str | None, Facets]  # combo key and facets of an entry
+NO_PARAMS: Derived = (None, ())
+
+
+class Brief(msgspec.Struct, gc=False):
+    """Of an entry: what the index shows, sorts and filters by. Everything but the record is None where it is unknown."""
+
+    name: str | None  # the clip's, below the video folder
+    made: float | None  # unix seconds
+    score: float | None  # [0,1]
+    text: str  # name and prompt in lower case
+    derived: Derived
 
 
 class Shown(msgspec.Struct, gc=False):
-    """Of an entry: what the index shows, sorts and filters by. ``params`` are kept as text."""
+    """The same as it stands in a record. ``params`` are kept as text."""
 
     video: Any = None
     video_path: Any = None
@@ -43,33 +60,171 @@ class _EntryData(msgspec.Struct, gc=False):
     value: Shown | None = None
 
 
-class _Marks(msgspec.Struct, gc=False):
-    overall_quality: Any = None
-    is_reference: Any = None
-    banned: Any = None
-    defects: Any = None
-    tags: Any = None
-
-
-class _RatingData(msgspec.Struct, gc=False):
-    rating: _Marks
-    timestamp: Any = msgspec.UNSET
+class _Rating(msgspec.Struct, gc=False):
+    rating: heads.Mark
+    timestamp: Any = UNSET
 
 
 _ENTRIES = msgspec.json.Decoder(list[_EntryData]).decode
-_RATINGS = msgspec.json.Decoder(list[_RatingData]).decode
+_RATINGS = msgspec.json.Decoder(list[_Rating]).decode
 
 
-def clips(store: StateStore) -> Iterator[tuple[str, Shown | None, Judgement | None]]:
-    """What the index keeps of every clip's entry and rating, in the order of the history."""
+def name_of_entry(entry: Shown | Mapping[str, Any], video_dir: Path) -> str | None:
+    """The clip name of a history entry. Old entries hold an absolute path under ``video`` or ``video_path``.
+
+    A path below ``video_dir`` gives the part below it; any other absolute path its file name.
+    """
+    video = entry.get("video") or entry.get("video_path")
+    if not isinstance(video, str) or not video:
+        return None
+    if _below(video):
+        return video
+    if video[0] == "/":
+        root = str(PurePosixPath(str(video_dir))).rstrip("/") + "/"
+        return video[len(root) :] if video.startswith(root) else PurePosixPath(video).name or None
+    if PureWindowsPath(video).drive:
+        return PureWindowsPath(video).name or None
+    return video
+
+
+def _below(video: str) -> bool:
+    """Whether it is a name as they are now, no path of the original system's."""
+    return video[0] not in "/\\" and video[1:2] != ":"
+
+
+def text_of(name: str, prompt: Any) -> str:
+    """What a search looks through: name and prompt in lower case."""
+    return f"{name}\n{prompt}".lower() if isinstance(prompt, str) else name.lower()
+
+
+def derived_of(entry: Mapping[str, Any]) -> Derived:
+    """Combo key and facets of an entry."""
+    return combo_of(entry), facets_of(entry.get("params"))
+
+
+def by_params() -> ByParams[Derived]:
+    """:func:`derived_of`, remembered by the params' text."""
+
+    def derived(params: Params) -> Derived:
+        given = {key: value for key in _PARAM_NAMES if (value := getattr(params, key)) is not UNSET}
+        return combo_of({"params": given}), facets_of(given)
+
+    return ByParams[Derived](derived, NO_PARAMS)
+
+
+class Notes:
+    """Rows made while the store reads its journals: ``StateStore(..., seen=Notes())``. Each is of use while its records still hold."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Row] = {}
+        self.entries: dict[str, Record] = {}
+        self.ratings: dict[str, Record] = {}
+        self._facets: dict[str, Facets] = {}  # combos are few, and tell the facets
+        self._derived = by_params()
+
+    def entry(self, name: str, record: Record, entry: heads.Entry, combo: str | None) -> None:
+        if not entry.video or not _below(entry.video):
+            return
+        facets = None if combo is None else self._facets.get(combo)
+        if facets is None:
+            combo, facets = self._derived(entry.params)
+            if combo is not None:
+                self._facets[combo] = facets
+        made, score, text = number_or_none(entry.timestamp), number_or_none(entry.score), text_of(name, entry.prompt)
+        # By place, because by name takes half as long again: file, present, found, alias, position; manual, rated, marked, reference
+        self.rows[name] = Row(name, None, True, True, None, -1, made, score, None, False, False, False, combo, text, None, facets)
+        self.entries[name] = record
+
+    def rating(self, name: str, record: Record, data: heads.RatingData) -> None:
+        row, marks = self.rows.get(name), data.rating
+        if row is None or marks is None:
+            return
+        row.manual, row.rated_at, row.marked, row.reference, defects = _judgement(record, marks, data.timestamp)
+        if defects:
+            row.facets += defects
+        row.rated = True
+        self.ratings[name] = record
+
+
+def load_rows(store: StateStore, video_dir: Path, files: Mapping[str, ClipFile]) -> tuple[dict[str, Row], int]:
+    """The rows of all clips, and how many entries the history has. Uses up the store's notes."""
+    notes, store.seen = store.seen if isinstance(store.seen, Notes) else Notes(), None
     with store._lock:
         known = [(clip.name, clip.entry, clip.rating) for clip in store._model.clips.values()]
-    for start in range(0, len(known), _AT_ONCE):
-        batch = known[start : start + _AT_ONCE]
-        entries = _entries([entry for _, entry, _ in batch if entry is not None])
-        judged = _judgements([rating for _, _, rating in batch if rating is not None])
-        for name, entry, rating in batch:
-            yield name, None if entry is None else next(entries), None if rating is None else next(judged)
+    rows: dict[str, Row] = {}
+    position = 0
+    others: list[tuple[str, Record | None, Record | None, int]] = []
+    made, entry_of, rating_of = notes.rows, notes.entries, notes.ratings
+    for name, entry, rating in known:
+        if entry is None:
+            others.append((name, None, rating, -1))
+            continue
+        if entry_of.get(name) is entry and rating_of.get(name) is rating:
+            row = rows[name] = made[name]
+            row.position, row.file = position, files.get(name)
+        else:
+            others.append((name, entry, rating, position))
+        position += 1
+    only_rated: dict[str, Judgement] = {}
+    for name, brief, judged, place in _read(others, video_dir):
+        shown = None if brief is None else brief.name
+        if shown is not None and (shown not in rows or rows[shown].position < place):
+            found = judged if shown == name else judgement_of(store.rating(shown))
+            rows[shown] = row_of(shown, brief, found, None, place, files.get(shown), True)
+        if judged is not None and shown != name:
+            only_rated[name] = judged
+    for name in (*only_rated, *files):
+        if name not in rows:
+            rows[name] = row_of(name, None, only_rated.get(name), None, -1, files.get(name), True)
+    return rows, position
+
+
+def _read(
+    clips: list[tuple[str, Record | None, Record | None, int]], video_dir: Path
+) -> Iterator[tuple[str, Brief | None, Judgement | None, int]]:
+    """What the records of these clips say."""
+    derived = by_params()
+    for start in range(0, len(clips), _AT_ONCE):
+        batch = clips[start : start + _AT_ONCE]
+        entries = _entries([entry for _, entry, _, _ in batch if entry is not None])
+        judged = _judgements([rating for _, _, rating, _ in batch if rating is not None])
+        for name, entry, rating, position in batch:
+            brief = None if entry is None else _brief(name, next(entries), video_dir, derived)
+            yield name, brief, None if rating is None else next(judged), position
+
+
+def _brief(name: str, entry: Shown, video_dir: Path, derived: ByParams[Derived]) -> Brief:
+    found = name_of_entry(entry, video_dir)
+    if found == name:
+        found = name  # one text, not two
+    made, score = number_or_none(entry.timestamp), number_or_none(entry.score)
+    return Brief(found, made, score, text_of(found or name, entry.prompt), derived(entry.params))
+
+
+def brief_of(name: str, entry: Mapping[str, Any]) -> Brief:
+    """Of a history entry as a whole, for the row of ``name``."""
+    made, score = number_or_none(entry.get("timestamp")), number_or_none(entry.get("score"))
+    return Brief(name, made, score, text_of(name, entry.get("prompt")), derived_of(entry))
+
+
+def row_of(
+    name: str, entry: Brief | None, judged: Judgement | None, alias: str | None, position: int, file: ClipFile | None, shown: bool
+) -> Row:
+    """The index's row. ``shown`` False: another file stands for this name where it has none of its own."""
+    combo, facets = NO_PARAMS
+    overall = rated_at = made = score = None
+    marked = reference = False
+    if entry is not None:
+        made, score, text, (combo, facets) = entry.made, entry.score, entry.text, entry.derived
+    else:
+        text = name.lower()
+    if judged is not None:
+        overall, rated_at, marked, reference, defects = judged
+        if defects:
+            facets += defects
+    found, rated = entry is not None, judged is not None
+    present = file is not None or (shown and (found or rated))
+    return Row(name, file, present, found, alias, position, made, score, overall, rated, marked, reference, combo, text, rated_at, facets)
 
 
 def _parsed(records: list[Record], decode: Callable[[bytes], list[Any]]) -> list[Any] | None:
@@ -79,21 +234,22 @@ def _parsed(records: list[Record], decode: Callable[[bytes], list[Any]]) -> list
         return None
 
 
+def _judgement(record: Record, marks: heads.Mark, stamp: Any) -> Judgement:
+    overall = marks.overall_quality
+    return Judgement(
+        float(overall) if type(overall) is int and 0 < overall < 11 else number_or_none(overall),
+        record.ts if stamp is UNSET else number_or_none(stamp),
+        marks.banned is True,
+        marks.is_reference is True,
+        (defects_of(marks.defects) if marks.defects else ()) + (tags_of(marks.tags) if marks.tags else ()),
+    )
+
+
 def _judgements(records: list[Record]) -> Iterator[Judgement | None]:
     found = _parsed(records, _RATINGS)
     if found is None:
-        yield from (judgement_of(documents.rating_item(record)) for record in records)
-        return
-    for record, data in zip(records, found):
-        marks, stamp = data.rating, data.timestamp
-        overall = marks.overall_quality
-        yield Judgement(
-            float(overall) if type(overall) is int and 0 < overall < 11 else number_or_none(overall),
-            record.ts if stamp is msgspec.UNSET else number_or_none(stamp),
-            marks.banned is True,
-            marks.is_reference is True,
-            (defects_of(marks.defects) if marks.defects else ()) + (tags_of(marks.tags) if marks.tags else ()),
-        )
+        return (judgement_of(documents.rating_item(record)) for record in records)
+    return (_judgement(record, data.rating, data.timestamp) for record, data in zip(records, found))
 
 
 def _entries(records: list[Record]) -> Iterator[Shown]:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from eva_state.clip_rows import Bits, Order, Row, day_of, facets_of_pattern, mask_of, rows_of
+from eva_state.clip_sets import BUCKETS, LazySets, derived_of
 from eva_state.clip_text import TextIndex, in_texts
 from eva_state.keys import base_key, covers_others, matches, normalise_pattern
 
 TEXT_QUERIES_KEPT = 64
 SORTS = ("newest", "oldest", "score", "manual", "name", "rated")
 FLAGS = ("present", "exists", "rated", "marked", "reference", "combo")
-_BUCKETS = {"score": 128.0, "manual": 2.0}  # buckets a unit; powers of two, so that scaling never rounds
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Search:
     descending: bool | None = None
 
 
-class RowTable:
+class RowTable(LazySets):
     """Rows by number and by name. A number, once given to a name, stays its own; a row is replaced, never changed."""
 
     def __init__(self) -> None:
@@ -59,10 +60,7 @@ class RowTable:
         self.sets = {name: Bits() for name in FLAGS}
         self.manual_sum, self.manual_count = 0.0, 0
         self.rated_days: dict[str, int] = {}
-        self._facets: dict[tuple[str, Any], Bits] = {}
-        self._buckets: dict[tuple[str, int], Bits] = {}
-        self._combos: dict[str, Bits] = {}
-        self._own = False  # some combo has a dimension of the user's own
+        self._facets, self._buckets, self._combos = {}, {}, {}
         self._banned: int | None = None  # rows whose combo is banned by what stands in _ban_keys and _ban_patterns
         self._ban_keys: set[str] = set()
         self._ban_patterns: list[str] = []
@@ -113,18 +111,12 @@ class RowTable:
         ):
             if before != after:
                 self.sets[name].set(number, after)
-        if new.facets != old.facets:
-            _move(self._facets, old.facets, new.facets, number)
-        if (new.score, new.manual) != (old.score, old.manual):
-            _move(self._buckets, _buckets_of(old), _buckets_of(new), number)
-        if new.combo != old.combo:
-            self._own = self._own or "=" in (new.combo or "")
-            _move(self._combos, (old.combo,) if old.combo else (), (new.combo,) if new.combo else (), number)
-            if self._banned is not None:
-                covered = base_key(new.combo or "") in self._ban_keys or any(
-                    matches(pattern, new.combo or "") for pattern in self._ban_patterns
-                )
-                self._banned = self._banned | 1 << number if covered else self._banned & ~(1 << number)
+        self._rederive(number, old, new)
+        if new.combo != old.combo and self._banned is not None:
+            covered = base_key(new.combo or "") in self._ban_keys or any(
+                matches(pattern, new.combo or "") for pattern in self._ban_patterns
+            )
+            self._banned = self._banned | 1 << number if covered else self._banned & ~(1 << number)
         if new.text != old.text:
             self._text_log.append(number)
             self.text.changed(number, old.text, new.text)
@@ -158,35 +150,27 @@ class RowTable:
         self.sets = {name: Bits.where(flags[name]) for name in FLAGS}
         self._text_log = list(range(len(rows)))
 
-    def __getattr__(self, name: str) -> Any:
-        """Facets, buckets and combos of a filled table are told apart when one of them is first needed: half of a start."""
-        if name not in ("_facets", "_buckets", "_combos"):
-            raise AttributeError(name)
-        self.derive()
-        return getattr(self, name)
-
-    def derive(self) -> None:
-        """Makes them, unless they are there."""
-        if "_facets" in vars(self):
-            return
-        by_facets: dict[tuple[Any, ...], list[int]] = {}
-        combos: dict[str, list[int]] = {}
-        buckets: dict[tuple[str, int], list[int]] = {}
-        for number, row in enumerate(self.rows):
-            if row.facets:
-                by_facets.setdefault(row.facets, []).append(number)
-            if row.combo is not None:
-                combos.setdefault(row.combo, []).append(number)
-            for bucket in _buckets_of(row):
-                buckets.setdefault(bucket, []).append(number)
-        facets: dict[tuple[str, Any], list[int]] = {}
-        for shared, numbers in by_facets.items():
-            for facet in shared:
-                facets.setdefault(facet, []).extend(numbers)
-        self._facets = {key: Bits.of(numbers) for key, numbers in facets.items()}
-        self._buckets = {key: Bits.of(numbers) for key, numbers in buckets.items()}
-        self._combos = {key: Bits.of(numbers) for key, numbers in combos.items()}
-        self._own = any("=" in key for key in combos)
+    def warm_up(self, lock: AbstractContextManager[Any], pause: Callable[[], bool]) -> None:
+        """Builds what questions would otherwise wait for: worked out beside ``lock``, put in place inside it, with ``pause()``
+        (True: enough) in between.
+        """
+        for order in self._orders.values():
+            with lock:
+                rows = self.rows[:]
+            numbers = order.sorted_of(rows)
+            with lock:
+                order.build(rows, numbers)
+            if pause():
+                return
+        with lock:
+            rows = self.rows[:]
+        found = derived_of(rows)
+        with lock:
+            self.derive(rows, found)
+        while not pause():
+            with lock:
+                if self.text.build_piece(self.rows):
+                    return
 
     def _count_rating(self, row: Row, step: int) -> None:
         if row.manual is not None:
@@ -252,7 +236,7 @@ class RowTable:
 
     def _between(self, kind: str, low: float | None, high: float | None, value_of: Callable[[Row], float | None]) -> int:
         """Rows whose value lies in [low, high]: whole buckets inside, row by row in the two at the edges."""
-        scale = _BUCKETS[kind]
+        scale = BUCKETS[kind]
         bottom, top = (-1.0 if low is None else low * scale), (1e9 if high is None else high * scale)
         whole, edges = 0, 0
         for (bucket_kind, bucket), bits in self._buckets.items():
@@ -315,8 +299,8 @@ class RowTable:
             keys = set(bans())
             self._ban_patterns = [key for key in keys if covers_others(key)]
             self._ban_keys = keys.difference(self._ban_patterns)
-            self._banned = _union(self._combos, (key for key in self._ban_keys if key in self._combos))
-            if self._own:
+            self._banned = _union(self._combos, (key for key in self._ban_keys if key in self._combos)) if keys else 0
+            if keys and self._own:
                 self._banned |= _union(self._combos, (key for key in self._combos if "=" in key and base_key(key) in self._ban_keys))
             for pattern in self._ban_patterns:
                 self._banned |= self.rows_of_pattern(pattern)
@@ -328,6 +312,8 @@ class RowTable:
         if not covers_others(pattern):
             exact = _as_int(self._combos.get(pattern))
             return exact | _union(self._combos, (key for key in self._combos if key.startswith(f"{pattern}|"))) if self._own else exact
+        if "_facets" not in vars(self):
+            return _union(self._combos, (key for key in self._combos if matches(pattern, key)))
         mask = self.sets["combo"].as_int()
         for facet in facets_of_pattern(pattern):
             mask &= _as_int(self._facets.get(facet))
@@ -355,26 +341,3 @@ def _union(sets: Mapping[Any, Bits], keys: Iterable[Any]) -> int:
     for key in keys:
         mask |= sets[key].as_int()
     return mask
-
-
-def _move(sets: dict[Any, Bits], old: Iterable[Any], new: Iterable[Any], number: int) -> None:
-    for key in old:
-        sets[key].set(number, False)
-    for key in new:
-        bits = sets.get(key)
-        if bits is None:
-            bits = sets[key] = Bits()
-        bits.set(number)
-
-
-def _bucket(value: float, scale: float) -> int:
-    return int(min(max(value * scale, 0.0), 1e6))  # what lies outside any scale shares a bucket at its end
-
-
-def _buckets_of(row: Row) -> list[tuple[str, int]]:
-    out = []
-    if row.score is not None:
-        out.append(("score", _bucket(row.score, _BUCKETS["score"])))
-    if row.manual is not None:
-        out.append(("manual", _bucket(row.manual, _BUCKETS["manual"])))
-    return out

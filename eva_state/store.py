@@ -20,7 +20,7 @@ from eva_state.feed import Change, Feed
 from eva_state.files import Files
 from eva_state.guard import Guard
 from eva_state.journal import SEGMENT_BYTES, Draft, Follower, Problem, Rewound, Writer
-from eva_state.loading import Loader
+from eva_state.loading import Loader, Seen
 from eva_state.model import UNDOABLE, Model
 from eva_state.reads import StoreReads
 from eva_state.records import Item, plain
@@ -49,6 +49,7 @@ class StateStore(StoreReads, StoreRequests):
         segment_bytes: int = SEGMENT_BYTES,
         files: Files | None = None,
         takeover: bool = False,
+        seen: Seen | None = None,
     ):
         if role not in (*ROLES, READER):
             raise ValueError(f"role {role!r} is none of {', '.join((*ROLES, READER))}")
@@ -76,6 +77,7 @@ class StateStore(StoreReads, StoreRequests):
         self._threads: list[threading.Thread] = []
         self._stop = threading.Event()
         self._feed = Feed()
+        self.seen = seen  # told of what the first replay reads: a clip index's notes, which spare it to read all again
 
     # ------------------------------------------------------------ life
     def __enter__(self) -> StateStore:
@@ -157,7 +159,7 @@ class StateStore(StoreReads, StoreRequests):
         gc.disable()
         try:
             for _ in range(REPLAY_ATTEMPTS):
-                loader, followers = Loader(published), self._all_followers({})
+                loader, followers = Loader(published, self.seen), self._all_followers({})
                 try:
                     for follower in followers.values():
                         for batch in follower.poll():

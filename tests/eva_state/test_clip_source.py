@@ -1,0 +1,192 @@
+"""Rows of the clip index made while the journals are read, and orders and sets made afterwards, are those a plain reading gives."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from eva_state.clip_index import SORTS, ClipIndex, Search
+from eva_state.clip_rows import UNBUILT_PAGES, Order, Row
+from eva_state.clip_source import Notes
+from eva_state.store import StateStore
+
+NOW = 1_700_000_000.0
+PARAMS = {"sampler": "euler", "scheduler": "simple", "fps": 16, "cfg_scale": 3.5, "steps": 20, "width": 832, "height": 480}
+KEY = "euler|simple|16|3.5|20|832x480"
+
+
+class World:
+    """A store with a folder of clips."""
+
+    def __init__(self, folder: Path):
+        self.videos = folder / "videos"
+        self.videos.mkdir()
+        self.store = StateStore(folder / "state", role="server", video_dir=self.videos, clock=lambda: NOW).start()
+        self.made = 0
+
+    def file(self, name: str) -> None:
+        path = self.videos / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"data")
+        os.utime(path, (NOW - 100, NOW - 100))
+
+    def entry(self, name: str, score: float | None = 0.5, **more: Any) -> None:
+        self.made += 1
+        params = {**PARAMS, **more.pop("params", {})}
+        entry = {"video": name, "timestamp": NOW + self.made, "prompt": "a red ball", "params": params, "score": score, **more}
+        self.store.generated(f"p{self.made}", entry, score, 1.0)
+
+    def rate(self, name: str, quality: float = 5, **more: Any) -> str:
+        return self.store.rate(name, {"overall_quality": quality, **more}).event_id
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_made_during_the_replay_are_those_read_from_the_records(tmp_path: Path, seed: int) -> None:
+    """Whatever happened to a clip after its first record: replaced, taken back, banned, edited by hand, known by an old path."""
+    world, rng = World(tmp_path), random.Random(seed)
+    events: list[str] = []
+    for number in range(60):
+        name = f"{'sub/' if number % 5 == 0 else ''}C{number}.mp4"
+        if number % 7:
+            world.file(name)
+        if number % 4:
+            world.entry(name, rng.random(), prompt=rng.choice(["A Blue Cube", None, "fog"]), params={"cfg_scale": rng.choice([1, 3.5])})
+        if rng.random() < 0.6:
+            events.append(world.rate(name, rng.randint(1, 10), defects=["flicker"], tags=["x"], is_reference=number % 9 == 0))
+    world.entry("C1.mp4", 0.99, prompt="made again")
+    world.entry(str(world.videos / "C2.mp4"), 0.77)
+    world.entry("odd.mp4", timestamp="yesterday", score=None, params={"steps": "many"})
+    for event in rng.sample(events, 12):
+        world.store.undo(event)
+    world.rate("C3.mp4", 1)
+    world.rate("C3.mp4", 9, tags=["again"])
+    world.store.unrate("C4.mp4")
+    world.store.ban_clip("C6.mp4", KEY)
+    ratings = world.store.state_dir / "manual_ratings.json"
+    world.store.close()
+    edited = json.loads(ratings.read_text(encoding="utf-8"))
+    edited["C8.mp4"] = {"rating": {"overall_quality": 4, "banned": True}, "timestamp": 5.0}
+    ratings.write_text(json.dumps(edited), encoding="utf-8")
+
+    def rows(seen: Notes | None) -> dict[str, Any]:
+        with StateStore(world.store.state_dir, role="server", video_dir=world.videos, clock=lambda: NOW, seen=seen) as store:
+            index = ClipIndex(store, world.videos, clock=lambda: NOW)
+            assert store.seen is None, "the notes are not kept"
+            index.counts()
+            return {row.name: msgspec.structs.asdict(row) for row in index._table.rows}
+
+    plain, noted = rows(None), rows(Notes())
+    assert noted == plain and sum(row["rated"] for row in plain.values()) > 15
+    notes = Notes()
+    assert rows(notes) == plain and len(notes.rows) > 30, "most rows were made on the way"
+
+
+# ---------------------------------------------------------------- orders and sets made afterwards
+def some_rows(rng: random.Random, count: int) -> list[Row]:
+    rows = []
+    for number in range(count):
+        score = rng.choice([None, round(rng.random(), 1)])
+        combo = rng.choice([None, KEY, KEY.replace("euler", "heun"), KEY.replace("3.5", "7")])
+        facets = () if combo is None else (("sampler", combo.split("|")[0]), ("cfg", float(combo.split("|")[3])))
+        rows.append(Row(f"c{rng.random():.6f}-{number}.mp4", None, True, True, None, number, NOW, score, combo=combo, facets=facets))
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_page_is_the_same_before_and_after_an_order_is_built(seed: int) -> None:
+    rng = random.Random(seed)
+    rows = some_rows(rng, 300)
+    wanted = sum(1 << number for number in range(300) if rng.random() < rng.choice([0.05, 0.5, 1.0]))
+    asks = [(rng.random() < 0.5, rng.choice([0, 5, 50, 400]), rng.choice([1, 20, 500])) for _ in range(UNBUILT_PAGES)]
+    lazy, built = Order(rows, lambda row: row.score), Order(rows, lambda row: row.score)
+    built.build()
+    for descending, offset, limit in asks:
+        assert lazy.page(wanted, descending, offset, limit) == built.page(wanted, descending, offset, limit)
+    assert lazy.between(0.2, 0.7) == built.between(0.2, 0.7) and lazy.between(None, 0.5) == built.between(None, 0.5)
+    assert not lazy.built
+    assert lazy.page(wanted, True, 0, 10) == built.page(wanted, True, 0, 10) and lazy.built, "who asks on gets it built"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_changes_while_it_is_warmed_up_is_not_lost(tmp_path: Path, seed: int) -> None:
+    """Between the copy that is sorted and the moment it is put in place, clips are rated, made and banned."""
+    world, rng = World(tmp_path), random.Random(seed)
+    try:
+        for number in range(30):
+            world.file(f"c{number}.mp4")
+            world.entry(f"c{number}.mp4", rng.random(), params={"steps": rng.choice([10, 20])})
+        index = ClipIndex(world.store, world.videos, clock=lambda: NOW)
+        early = rng.random() < 0.5
+        if early:
+            world.store.ban(KEY)
+            assert index.counts()["banned"]
+
+        class Lock:
+            """Lets something happen before each time the lock is taken."""
+
+            def __enter__(self) -> None:
+                number = rng.randrange(40)
+                world.rate(f"c{number}.mp4", rng.randint(1, 10), defects=rng.choice([[], ["flicker"]]))
+                world.entry(f"new{rng.random()}.mp4", rng.random(), params={"steps": 30})
+                index.counts()
+                index._lock.acquire()
+
+            def __exit__(self, *_: object) -> None:
+                index._lock.release()
+
+        index._table.warm_up(Lock(), lambda: False)
+        assert all(order.built for order in index._table._orders.values()) and index._table.text.ready
+        fresh = ClipIndex(world.store, world.videos, clock=lambda: NOW)
+        searches = [Search(sort=sort) for sort in SORTS] + [
+            Search(exact=(("steps", 30),)),
+            Search(exact=(("defect", "flicker"),)),
+            Search(min_score=0.3, max_score=0.8),
+            Search(min_overall=4),
+            Search(combo=KEY),
+            Search(combo="*|*|*|*|30|*"),
+            Search(banned=early),
+        ]
+        for wanted in searches:
+            mine, theirs = index.search(wanted, 0, 500), fresh.search(wanted, 0, 500)
+            assert [item["name"] for item in mine[0]] == [item["name"] for item in theirs[0]], wanted
+            assert [pair for pair in zip(mine[0], theirs[0]) if pair[0] != pair[1]] == [], wanted
+        assert index.options() == fresh.options() and index.counts() == fresh.counts()
+    finally:
+        world.store.close()
+
+
+@pytest.mark.parametrize("combo", [KEY, "*|simple|*|*|*|*", "heun|*|*|*|*|832x480", "lcm|*|*|*|*|*"])
+def test_a_ban_covers_the_same_rows_before_and_after_facets_are_told_apart(tmp_path: Path, combo: str) -> None:
+    world = World(tmp_path)
+    try:
+        for number in range(12):
+            world.entry(f"c{number}.mp4", params={"sampler": ("euler", "heun")[number % 2], "steps": 10 + 10 * (number % 3)})
+        index = ClipIndex(world.store, world.videos, clock=lambda: NOW)
+        before = index.affected(combo)
+        assert "_facets" not in vars(index._table), "a ban asks for combos alone"
+        index.options()
+        assert index.affected(combo) == before and "_facets" in vars(index._table)
+    finally:
+        world.store.close()
+
+
+def test_the_watch_of_the_folder_warms_the_index_up(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    try:
+        world.entry("a.mp4")
+        with ClipIndex(world.store, world.videos, scan_interval=0.01) as index:
+            deadline = threading.Event()
+            for _ in range(2000):
+                if index._table.text.ready:
+                    break
+                deadline.wait(0.01)
+            assert all(order.built for order in index._table._orders.values()) and "_facets" in vars(index._table)
+    finally:
+        world.store.close()
