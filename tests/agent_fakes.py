@@ -20,7 +20,7 @@ from eva_p1.workflow import load_workflow
 from eva_state.store import StateStore
 
 WORKFLOW = PROJECT_DIR / "video_wan2_2_14B_t2v.json"
-DEADLINE = 20.0
+DEADLINE = 60.0
 SMALL_SPACE = {
     "sampler": ["euler", "heun"],
     "scheduler": ["simple", "beta"],

@@ -11,7 +11,7 @@ from eva_env_base import ComfyUnavailable, PromptFailed
 from eva_p1.comfy_client import ComfyClient, Finished, Progress
 
 
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -44,7 +44,7 @@ class Waiting:
         return [progress.kind for progress in self.seen]
 
     def join(self) -> Finished:
-        self._thread.join(20)
+        self._thread.join(60)
         assert not self._thread.is_alive(), "the wait did not end"
         if self.error is not None:
             raise self.error

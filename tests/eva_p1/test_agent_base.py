@@ -49,7 +49,7 @@ class Running:
             self.error = error
 
     def end(self) -> dict[str, Any]:
-        self.thread.join(20)
+        self.thread.join(60)
         assert not self.thread.is_alive(), "the search did not end"
         if self.error is not None:
             raise self.error

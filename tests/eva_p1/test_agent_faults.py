@@ -70,7 +70,7 @@ class Run:
         self.thread = threading.Thread(target=lambda: self.stats.update(self.agent.search_v4(TRIES)), daemon=True)
         self.thread.start()
 
-    def end(self, seconds: float = 60.0) -> dict[str, Any]:
+    def end(self, seconds: float = 150.0) -> dict[str, Any]:
         try:
             self.thread.join(seconds)
             if self.thread.is_alive():

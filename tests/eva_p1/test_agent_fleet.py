@@ -54,7 +54,7 @@ class Search:
         self.thread = threading.Thread(target=lambda: self.stats.update(agent.search_v4(iterations)), daemon=True)
         self.thread.start()
 
-    def end(self, seconds: float = 60.0) -> dict[str, Any]:
+    def end(self, seconds: float = 150.0) -> dict[str, Any]:
         self.thread.join(seconds)
         if self.thread.is_alive():
             self.agent.stop("the test gave up")

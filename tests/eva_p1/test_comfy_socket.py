@@ -79,7 +79,7 @@ def listening(lines: list[Line], clock: Clock) -> tuple[Listener, list[dict[str,
 
 
 def until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.005)

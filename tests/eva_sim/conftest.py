@@ -16,7 +16,7 @@ import websocket
 
 from eva_sim import SimHandle, start_simulator
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 
 TWO_SAMPLERS: dict[str, Any] = {
     "1": {

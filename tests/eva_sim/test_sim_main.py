@@ -46,7 +46,7 @@ def url_of(process):
 
 
 def end(process):
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     return process.returncode, out, err
 
 

@@ -86,7 +86,7 @@ def make_entry(video: str, score: float = 0.5, **change: Any) -> dict[str, Any]:
 KEY = "euler|simple|16|3.5|20|832x480"
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "what was waited for did not happen"

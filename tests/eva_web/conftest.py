@@ -100,7 +100,7 @@ def video_url(name: str, route: str = "video") -> str:
     return f"/{route}/" + quote(name, safe="/")
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Polls until ``condition`` holds; fails with the deadline."""
     deadline = time.monotonic() + seconds
     while True:

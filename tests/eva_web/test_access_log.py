@@ -32,8 +32,10 @@ def test_every_request_leaves_a_line(make_site: Callable[..., Any], helpers: Any
     first = site.ask("GET", "/video/a.mp4", headers={**bearer, "Range": "bytes=0-99"})
     site.ask("GET", "/?token=sesame")
     site.ask("GET", "/api/stats?token=sesame", headers={"X-Forwarded-For": "203.0.113.9"})
-    helpers.wait_for(lambda: path.is_file() and len(lines(path)) == 3)
-    video, page, api = lines(path)
+    helpers.wait_for(lambda: path.is_file() and path.read_text(encoding="utf-8").count("\n") == 3)
+    # by path: a line is written once its answer has been sent, so the next request's may come first
+    by_path = {line["request"].split()[1].partition("?")[0]: line for line in lines(path)}
+    video, page, api = by_path["/video/a.mp4"], by_path["/"], by_path["/api/stats"]
     assert video["request"] == "GET /video/a.mp4 HTTP/1.1" and (video["status"], video["sent"]) == ("206", "100")
     assert video["id"] == first.headers["x-request-id"] and video["client"] == "127.0.0.1"
     assert video["agent"] == "odd \\x22agent\\x22 \\x5c"

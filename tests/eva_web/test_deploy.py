@@ -66,7 +66,7 @@ def test_the_start_script_keeps_the_server_running(script: Any, tmp_path: Path, 
     told = script("status")
     assert told.returncode == 0 and "server runs" in told.stdout and told.stdout.strip().endswith(f"?token={token}")
     with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(f"http://127.0.0.1:{script.port}/api/stats", timeout=10)
+        urllib.request.urlopen(f"http://127.0.0.1:{script.port}/api/stats", timeout=30)
     assert "runs already" in script("start").stdout
     (first,) = servers(tmp_path)
     first.kill()

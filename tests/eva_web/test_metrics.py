@@ -65,7 +65,7 @@ def test_nothing_without_the_token(make_site: Callable[..., Any]) -> None:
 
 def test_what_is_no_request_is_counted(site: Any, helpers: Any) -> None:
     for data in (b"BROKEN\r\n\r\n", b"GET /health HTTP/1.1\r\n\r\n", b"M" + b"E" * 30 + b" /health HTTP/1.1\r\nHost: localhost\r\n\r\n"):
-        with socket.create_connection(("127.0.0.1", site.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
             while connection.recv(4096):

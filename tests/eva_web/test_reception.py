@@ -22,7 +22,7 @@ from eva_web.server import Lanes
 
 def raw(site: Any, data: bytes, *, close: bool = True) -> bytes:
     """Everything the server answers to ``data``, until it closes."""
-    with socket.create_connection(("127.0.0.1", site.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
         connection.sendall(data)
         if close:
             connection.shutdown(socket.SHUT_WR)
@@ -33,7 +33,7 @@ def raw(site: Any, data: bytes, *, close: bool = True) -> bytes:
 
 
 def test_one_connection_serves_many_requests(site: Any) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=30)
     connection.connect()
     ends = set()
     for path in ("/health", "/api/stats", "/nowhere", "/api/videos"):
@@ -103,7 +103,7 @@ def test_expect_continue(site: Any) -> None:
     site.clip("a.mp4")
     body = b'{"video_name": "a.mp4", "rating": {"overall_quality": 5}}'
     head = b"POST /api/rate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nConnection: close\r\n"
-    with socket.create_connection(("127.0.0.1", site.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
         connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body))
         assert connection.recv(100).startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
         connection.sendall(body)
@@ -116,7 +116,7 @@ def test_hundreds_of_silent_and_slow_clients_delay_nobody(make_site: Callable[..
     held = []
     try:
         for number in range(300):
-            connection = socket.create_connection(("127.0.0.1", site.port), timeout=10)
+            connection = socket.create_connection(("127.0.0.1", site.port), timeout=30)
             held.append(connection)
             pieces = [
                 b"",
@@ -134,9 +134,9 @@ def test_hundreds_of_silent_and_slow_clients_delay_nobody(make_site: Callable[..
 
 def test_too_many_connections_cost_the_longest_waiting_one(make_site: Callable[..., Any], helpers: Any) -> None:
     site = make_site(max_connections=20)
-    first = socket.create_connection(("127.0.0.1", site.port), timeout=10)
+    first = socket.create_connection(("127.0.0.1", site.port), timeout=30)
     helpers.wait_for(lambda: site.server.reception.waiting == 1)
-    others = [socket.create_connection(("127.0.0.1", site.port), timeout=10) for _ in range(20)]
+    others = [socket.create_connection(("127.0.0.1", site.port), timeout=30) for _ in range(20)]
     assert first.recv(1) == b""  # closed
     assert site.get("/health").status == 200
     for connection in [first, *others]:
@@ -155,7 +155,7 @@ def test_descriptors_come_back(site: Any, helpers: Any) -> None:
 
     before = count()
     for number in range(60):
-        with socket.create_connection(("127.0.0.1", site.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
             connection.sendall(b"GET /video/a.mp4 HTTP/1.1\r\nHost: localhost\r\n\r\n")
             if number % 2:
                 connection.recv(1000)  # and away in the middle of the file
@@ -167,7 +167,7 @@ def test_a_stop_lets_an_answer_finish(make_site: Callable[..., Any], helpers: An
     site = make_site()
     size = 30_000_000
     site.clip("big.mp4", b"x" * size)
-    with socket.create_connection(("127.0.0.1", site.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
         connection.sendall(b"GET /video/big.mp4 HTTP/1.1\r\nHost: localhost\r\n\r\n")
         taken = len(connection.recv(1000))
         stopper = threading.Thread(target=site.close)
@@ -281,7 +281,7 @@ def test_refused_requests_delay_nobody(make_site: Callable[..., Any]) -> None:
     """Each refused connection is read empty for a moment; many at once must not take the workers of others."""
     site = make_site(lanes=Lanes(quick=2, media=2, pictures=1, refused=1))
     head = b"POST /api/rate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n"
-    held = [socket.create_connection(("127.0.0.1", site.port), timeout=10) for _ in range(8)]
+    held = [socket.create_connection(("127.0.0.1", site.port), timeout=30) for _ in range(8)]
     try:
         for connection in held:
             connection.sendall(head)

@@ -51,7 +51,7 @@ def url_of(process: subprocess.Popen[str]) -> str:
 
 def read(url: str) -> tuple[int, bytes]:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=30) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -67,10 +67,10 @@ def test_serves_and_stops(start: Start, tmp_path: Path, number: int, code: int) 
     assert json.loads(read(url + "health")[1])["status"] == "ok"
     body = json.dumps({"video_name": "a.mp4", "rating": {"overall_quality": 8}}).encode()
     request = urllib.request.Request(url + "api/rate", body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=30) as answer:
         assert answer.status == 200
     process.send_signal(number)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == code, errors
     assert "Traceback" not in errors
     ratings = json.loads((tmp_path / "auto_state" / "manual_ratings.json").read_text(encoding="utf-8"))
@@ -83,7 +83,7 @@ def test_a_port_in_use(start: Start) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         process = start("--port", str(port))
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert str(port) in errors and "--port" in errors and "Traceback" not in errors
 
@@ -91,14 +91,14 @@ def test_a_port_in_use(start: Start) -> None:
 def test_a_second_server_on_the_same_state(start: Start) -> None:
     url_of(start("--port", "0"))
     second = start("--port", "0")
-    _, errors = second.communicate(timeout=20)
+    _, errors = second.communicate(timeout=60)
     assert second.returncode == 1 and "Traceback" not in errors and "server" in errors
 
 
 def test_a_state_folder_that_cannot_be(start: Start, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     process = start("--port", "0", "--state-dir", str(tmp_path / "file" / "state"))
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 1 and "Traceback" not in errors and str(tmp_path / "file") in errors
 
 
@@ -107,15 +107,15 @@ def test_a_state_folder_that_cannot_be(start: Start, tmp_path: Path) -> None:
 )
 def test_wrong_usage(start: Start, flags: list[str]) -> None:
     process = start(*flags)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 2 and "Traceback" not in errors and errors.strip()
 
 
 def test_print_settings_and_help(start: Start, tmp_path: Path) -> None:
     process = start("--print-settings", "--token", "very-secret")
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=60)
     assert process.returncode == 0 and str(tmp_path) in out and "very-secret" not in out
-    assert start("--help").communicate(timeout=20)[0].startswith("usage:")
+    assert start("--help").communicate(timeout=60)[0].startswith("usage:")
 
 
 def test_a_given_token(start: Start) -> None:
@@ -125,9 +125,9 @@ def test_a_given_token(start: Start) -> None:
     base = url.partition("?")[0]
     assert read(base + "api/stats")[0] == 401
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-    with opener.open(url, timeout=10) as page:
+    with opener.open(url, timeout=30) as page:
         assert page.status == 200 and "token" not in page.url
-    with opener.open(base + "api/stats", timeout=10) as answer:
+    with opener.open(base + "api/stats", timeout=30) as answer:
         assert answer.status == 200
 
 
@@ -142,7 +142,7 @@ def test_no_token_when_asked(start: Start) -> None:
     url = url_of(process)
     assert "token" not in url and read(url + "api/stats")[0] == 200
     process.terminate()
-    assert "no token" in process.communicate(timeout=20)[1]
+    assert "no token" in process.communicate(timeout=60)[1]
 
 
 def test_the_address_on_a_pod(start: Start) -> None:
