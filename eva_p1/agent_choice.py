@@ -22,6 +22,8 @@ from eva_p1.agent_hooks import AgentControl, HookChain
 from eva_p1.agent_oom import smaller_params
 from eva_p1.agent_types import AgentOptions, Job, Params, PromptText, Proposal
 from eva_p1.bandit_prices import NothingFits
+from eva_p1.dimensions import FIXED
+from eva_state.keys import EXTRA
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +130,7 @@ class Chooser:
             combo_key=self._key_of(params),
             prompt=prompt.text,
             negative_prompt=prompt.negative,
-            seed=self._seed_of(source),
+            seed=self._seed_of(source, params),
             prefix=f"{self._options.prefix}_{stamp}_{prompt_id[:8]}",
             seconds=self._options.seconds,
             submitted_at=now,
@@ -140,8 +142,13 @@ class Chooser:
     def _prompt_of(self, plan: Proposal | None) -> Any:
         return self._draw_prompt() if plan is None or plan.prompt is None else PromptText(plan.prompt, plan.negative_prompt or "")
 
-    def _seed_of(self, source: Job | Proposal | None) -> int:
-        return self._rng.randrange(MAX_SEED) if source is None or source.seed is None else source.seed
+    def _seed_of(self, source: Job | Proposal | None, params: Params) -> int:
+        if source is not None and source.seed is not None:
+            return source.seed
+        own = params.get(EXTRA) or {}
+        policy = next((item for item in getattr(self._space(), "extra", ()) if item.is_seed), None)
+        drawn = self._rng.randrange(MAX_SEED)  # also where it is not used, so that a run with --seed draws the same prompts
+        return policy.seed if policy is not None and policy.level_of(own) == FIXED else drawn
 
     def _limits(self, api: str) -> dict[str, Any]:
         """What a choice may cost, for the bandit; nothing where there is no limit."""

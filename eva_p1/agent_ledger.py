@@ -13,6 +13,7 @@ from typing import Any
 from eva_env_base import StateError
 from eva_p1.agent_sync import StateSync, reward_of_rating
 from eva_p1.agent_types import BLAMELESS_KINDS, Job, Params
+from eva_p1.search_space import SearchSpace
 from eva_state.keys import combo_key, matches
 
 log = logging.getLogger(__name__)
@@ -85,10 +86,20 @@ class Ledger:
             return float(score), ""
 
     def set_space(self, space: Any) -> None:
+        """The search space in use, with the dimensions that earlier runs had: what was learned of them stays what it is."""
         with self.lock:
+            space = self._remembering(space)
             self.bandit.set_space(space)
             if self.store.space() != space.to_dict():
                 self.store.set_space(space.to_dict())
+
+    def _remembering(self, space: Any) -> Any:
+        earlier = self.store.space()
+        try:
+            return space.remembering(SearchSpace.from_dict(earlier)) if earlier else space
+        except ValueError as error:  # written by a program that knew more, or by hand
+            log.warning("the search space of earlier runs cannot be read: %s", error)
+            return space
 
     # ------------------------------------------------------------ a try
     def submitted(self, job: Job) -> None:

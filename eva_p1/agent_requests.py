@@ -19,7 +19,7 @@ from eva_p1.agent_ledger import Ledger
 from eva_p1.agent_types import Params, Proposal
 from eva_p1.search_space import SearchSpace
 from eva_state.agent_requests import CONTROLS
-from eva_state.keys import combo_key
+from eva_state.keys import EXTRA, combo_key
 
 log = logging.getLogger(__name__)
 NEW_REQUESTS = frozenset({"request", "reload"})
@@ -150,6 +150,11 @@ def neighbours(params: Params, space: SearchSpace) -> list[Params]:
     if at is not None:
         beside = [sizes[i] for i in (at - 1, at + 1) if 0 <= i < len(sizes)]
         found += [{**params, "width": width, "height": height} for width, height in beside]
+    extra = params.get(EXTRA) or {}
+    for item in space.extra:
+        level = item.level_of(extra)
+        near = [value for value in item.values if value != level] if item.nominal else _beside(level, sorted(item.values))
+        found += [{**params, EXTRA: {**extra, item.name: value}} for value in near]
     return [other for other in found if other in space]
 
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from eva_env_base import StateError, WorkflowError
 from eva_p1.agent_types import Job, Params
+from eva_p1.dimensions import Dimension, with_own
 from eva_p1.workflow import apply_params, check_workflow, find_roles
+from eva_p1.workflow_inputs import Setting, find_settings, write_settings
+from eva_state.keys import EXTRA
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +45,7 @@ class Profile:
     samplers: frozenset[str]
     schedulers: frozenset[str]
     simulator: bool
+    settings: tuple[Setting, ...] = ()
 
 
 def server_name(client: Any) -> str:
@@ -49,8 +53,8 @@ def server_name(client: Any) -> str:
     return str(getattr(client, "shown_url", client.url))
 
 
-def read_profile(client: Any, load: Callable[[Any], dict[str, Any]]) -> Profile:
-    """Asks a server for its nodes and checks the workflow against them.
+def read_profile(client: Any, load: Callable[[Any], dict[str, Any]], dimensions: tuple[Dimension, ...] = ()) -> Profile:
+    """Asks a server for its nodes and checks the workflow, and the user's own dimensions, against them.
 
     ``load`` takes the node list and gives the API-format graph. Raises :class:`WorkflowError` naming everything that is wrong,
     and ``ComfyError`` where the server cannot answer.
@@ -62,8 +66,9 @@ def read_profile(client: Any, load: Callable[[Any], dict[str, Any]]) -> Profile:
     if problems:
         more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
         raise WorkflowError(f"{server_name(client)} cannot run the workflow: " + " ".join(problems[:5]) + more)
+    settings = find_settings(graph, dimensions, roles, info)
     samplers, schedulers = client.samplers_and_schedulers()
-    return Profile(graph, roles, frozenset(samplers), frozenset(schedulers), bool(client.is_simulator))
+    return Profile(graph, roles, frozenset(samplers), frozenset(schedulers), bool(client.is_simulator), settings)
 
 
 def workflow_value(graph: dict[str, Any], roles: Any, axis: str) -> Any:
@@ -91,10 +96,11 @@ class Servers:
         Raises :class:`WorkflowError` where the workflow or the search space does not fit the server.
         """
         api = server_name(client)
-        profile = read_profile(client, self._load)
+        profile = read_profile(client, self._load, self._base.extra)
         with self._lock:
             others = [known for other, known in self._profiles.items() if other != api]
             space, notes = fit_space(self._base, [*others, profile], api)
+            space = replace(space, extra=with_own(space.extra, {item.name: item.own for item in profile.settings if item.own is not None}))
             self._profiles[api] = profile
             changed = space != self.space
             self.space = space
@@ -123,7 +129,7 @@ class Servers:
     def graph_for(self, job: Job) -> dict[str, Any]:
         """The graph that makes this job's clip on its server."""
         profile = self.profile(job.api)
-        return apply_params(
+        graph = apply_params(
             profile.graph,
             profile.roles,
             job.params,
@@ -133,6 +139,7 @@ class Servers:
             prefix=job.prefix,
             seconds=job.seconds,
         )
+        return write_settings(graph, profile.settings, job.params.get(EXTRA) or {})
 
     def unfit(self, params: Params) -> str | None:
         """Why no connected server can make these params, or None."""

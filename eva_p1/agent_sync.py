@@ -8,6 +8,7 @@ before every choice, so that a rating changes the very next one.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from eva_p1.agent_types import BLAMELESS_KINDS
 from eva_state.keys import base_key, covers_others, matches
 
 log = logging.getLogger(__name__)
+LEAST_RATER_SD = 0.02  # reward units: marks are whole or half numbers, so that equal ones still hide a difference
 PRICED = 2000  # of so many of the latest clips it is looked up how long they are and which server made them
 
 
@@ -33,6 +35,7 @@ class StateSync:
         self._banned: dict[str, str] = {}
         self._human: set[str] = set()
         self._compared: set[str] = set()  # ids of the comparisons the bandit knows
+        self._repeats = 0
 
     @property
     def banned(self) -> Mapping[str, str]:
@@ -61,6 +64,7 @@ class StateSync:
         with self._bandit.bulk():
             count = self._learn_history()
             self._sync_comparisons()
+            self._sync_consistency()
         wanted = {key: str(ban.get("reason") or "") for key, ban in self._store.bans().items()}
         for key in set(self._bandit.bans) - set(wanted):
             self._bandit.unban(key)
@@ -103,6 +107,8 @@ class StateSync:
         autobans = [ban for name in names for ban in self._sync_rating(name)]
         if anew or any(change.kind in ("compare", "undo") for change in changes):
             self._sync_comparisons()
+        if anew or any(change.kind in ("repeat", "undo") for change in changes):
+            self._sync_consistency()
         rebanned = self._sync_bans() if anew or any(change.key or change.kind == "undo" for change in changes) else []
         return changes, rebanned, autobans
 
@@ -145,6 +151,16 @@ class StateSync:
                 log.info("a comparison teaches nothing: %s", error)
                 continue
             self._compared.add(event_id)
+
+    def _sync_consistency(self) -> None:
+        """How well the person agrees with themselves, from clips they rated twice without knowing, is the human noise's prior."""
+        differences = self._store.repeat_differences()
+        if not differences or len(differences) == self._repeats:
+            return
+        self._repeats = len(differences)
+        sd = math.sqrt(sum(each * each for each in differences) / len(differences) / 2.0) / 9.0  # of one of the two, in reward units
+        self._bandit.set_rater_noise(min(0.5, max(LEAST_RATER_SD, sd)), len(differences))
+        log.info("%d repeated rating(s): one rating's error has a standard deviation of %.3f", len(differences), sd)
 
     def _sync_bans(self) -> list[str]:
         wanted = {key: str(ban.get("reason") or "") for key, ban in self._store.bans().items()}

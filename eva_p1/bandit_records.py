@@ -122,14 +122,15 @@ class Ledger:
 
     @property
     def t(self) -> int:
-        return sum(clip.count for clip in self.clips) + len(self.failures)
+        """Tries made here."""
+        return sum(clip.count for clip in self.clips if not clip.elsewhere) + len(self.failures)
 
     # ------------------------------------------------------------ statistics
-    def scores(self, key: str) -> list[float]:
-        """Effective rewards of a combo, oldest first; ``count`` tries known by their mean repeat it."""
+    def scores(self, key: str, here: bool = False) -> list[float]:
+        """Effective rewards of a combo, oldest first; ``count`` tries known by their mean repeat it. ``here``: only those made here."""
         out: list[float] = []
         for clip in self.clips_of(key):
-            if clip.reward is not None:
+            if clip.reward is not None and not (here and clip.elsewhere):
                 out += [clip.reward] * clip.count
         return out
 
@@ -150,13 +151,13 @@ class Ledger:
     def spare(self, key: str) -> None:
         """A person took a ban back: the rule waits for AUTOBAN_TRIES more tries of every combo it concerned."""
         for known in [known for known in self._by_key if matches(key, known)]:
-            self.spared[known] = len(self.scores(known))
+            self.spared[known] = len(self.scores(known, here=True))
         if not is_pattern(key):
-            self.spared[key] = len(self.scores(key))
+            self.spared[key] = len(self.scores(key, here=True))
 
     def autoban_reason(self, key: str) -> str | None:
         """Why the contract's rule bans this combo now, or None. A combo that a person unbanned gets AUTOBAN_TRIES more tries."""
-        scores = self.scores(key)
+        scores = self.scores(key, here=True)
         tries = len(scores)
         if key in self.bans or tries < AUTOBAN_TRIES or tries < self.spared.get(key, -AUTOBAN_TRIES) + AUTOBAN_TRIES:
             return None
@@ -195,6 +196,6 @@ def ban_fields(pattern: str) -> list[Any]:
 
 
 def total_cost(clips: Iterable[Clip], failures: Iterable[Failure]) -> float:
-    """Minutes paid, as far as they were told."""
-    told = [clip.cost_minutes for clip in clips] + [failure.cost_minutes for failure in failures]
+    """Minutes paid here, as far as they were told."""
+    told = [clip.cost_minutes for clip in clips if not clip.elsewhere] + [failure.cost_minutes for failure in failures]
     return math.fsum(cost for cost in told if cost is not None)

@@ -349,14 +349,21 @@ class MultiDimensionalBandit(BanditReads):
     def warm_start(self, results: Sequence[Mapping[str, Any]]) -> int:
         """Learns from elsewhere: items with ``combo_key`` or ``params``, ``reward`` and maybe ``cost_minutes``; returns how many.
 
-        Meant for another state folder's observations or a published prior. Items that make no sense are reported and skipped.
+        Meant for another state folder's observations or a published prior (``eva_p1.prior``): ``count`` clips with this mean,
+        judged by ``source``. It teaches, but is no try of this bandit's. Items that make no sense are reported and skipped.
         """
         taken = 0
         with self.bulk():
             for item in results:
                 try:
                     key = key_from(item["combo_key"] if "combo_key" in item else item["params"])
-                    clip = Clip(key=key, video=None, auto=check_reward(item["reward"]), cost_minutes=check_cost(item.get("cost_minutes")))
+                    source, count, seconds = item.get("source", "auto"), item.get("count", 1), check_cost(item.get("seconds"))
+                    _check_source(source)
+                    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                        raise ValueError(f"count {count!r} is not a number of clips")
+                    price = check_cost(item.get("cost_minutes"))
+                    clip = Clip(key=key, video=None, cost_minutes=price, count=count, seconds=seconds or None, elsewhere=True)
+                    setattr(clip, source, check_reward(item["reward"]))
                 except (KeyError, TypeError, ValueError) as error:
                     logger.warning("warm start: %r left out: %s", item, error)
                     continue

@@ -49,6 +49,13 @@ def _number(value: Any, axis: str) -> Number:
     return shortest(value)
 
 
+def _read_number(text: str, axis: str) -> Number:
+    try:
+        return shortest(float(text))
+    except (ValueError, OverflowError):
+        raise ValueError(f"search space: {axis} holds {text!r}, which is not a number") from None
+
+
 def _name(value: Any, axis: str) -> str:
     if not isinstance(value, str) or not value.strip() or any(c in value for c in "|*\n\r\0"):
         raise ValueError(f"search space: {axis} holds {value!r}; a name must be text without '|', '*' or line breaks")
@@ -217,6 +224,35 @@ class SearchSpace:
             other = 1 if axis == "sampler" else 0
             remaining = dict.fromkeys(pair[other] for pair in self.pairs)
             changes["pairs"] = tuple((held, name) if axis == "sampler" else (name, held) for name in remaining)
+        return replace(self, **changes)
+
+    def with_levels(self, text: str) -> SearchSpace:
+        """This space with the levels of one axis given (``steps=8,12``), added (``sampler+=lcm``) or taken out (``size-=1280x720``).
+
+        Works for own dimensions too. Raises ValueError naming what is wrong, or when nothing of the axis would be left.
+        """
+        name, sign, values = text.partition("=")
+        how = name[-1:] if name[-1:] in ("+", "-") else ""
+        axis = name.removesuffix(how).strip() if how else name.strip()
+        own = {item.name: item for item in self.extra}
+        if not sign or not values.strip() or axis not in (*AXES, *own):
+            raise ValueError(f"{text!r} is not AXIS=VALUE,VALUE (or += or -=) with one of {', '.join((*AXES, *own))}")
+        told: list[Any] = [value.strip() for value in values.split(",")]
+        if axis in own:
+            told = list(replace(own[axis], values=tuple(told)).values)
+            before: tuple[Any, ...] = own[axis].values
+        else:
+            told = [_level(axis, _read_number(value, axis) if axis not in (*NOMINAL_AXES, "size") else value) for value in told]
+            before = getattr(self, axis)
+        if how == "-" and not set(told) <= set(before):
+            raise ValueError(f"search space: {axis} does not hold {', '.join(str(value) for value in told if value not in before)}")
+        levels = tuple(value for value in before if value not in told) if how == "-" else ((*before, *told) if how else tuple(told))
+        if axis in own:
+            return replace(self, extra=merged(self.extra, [replace(own[axis], values=levels)]))
+        changes: dict[str, Any] = {axis: levels}
+        if axis in NOMINAL_AXES and self.pairs is not None:
+            at = ("sampler", "scheduler").index(axis)
+            changes["pairs"] = tuple(pair for pair in self.pairs if pair[at] in levels)
         return replace(self, **changes)
 
     def remembering(self, earlier: SearchSpace) -> SearchSpace:

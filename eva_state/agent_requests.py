@@ -128,13 +128,18 @@ class StoreRequests:
 
     def consistency(self) -> dict[str, Any]:
         """``repeats`` and, over them, the mean absolute difference of the two ``overall_quality`` (None without any)."""
+        differences = self.repeat_differences()
+        mean = round(sum(differences) / len(differences), 4) if differences else None
+        return {"repeats": len(differences), "mean_abs_difference": mean}
+
+    def repeat_differences(self) -> list[float]:
+        """Absolute differences of the two ``overall_quality`` of every clip that was judged twice."""
         with self._lock:
             found = list(self._model.repeats.values())
-        differences = []
+        differences: list[float] = []
         for record in found:
             data = record.data
             second = data["rating"].get("overall_quality")
             if isinstance(data.get("first"), (int, float)) and isinstance(second, (int, float)):
                 differences.append(abs(second - data["first"]))
-        mean = round(sum(differences) / len(differences), 4) if differences else None
-        return {"repeats": len(differences), "mean_abs_difference": mean}
+        return differences

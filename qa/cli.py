@@ -24,6 +24,7 @@ from eva_env_base import (
     PROJECT_DIR,
     Settings,
     UsageError,
+    WorkflowError,
     add_setting_flags,
     resolve_settings,
     run_door,
@@ -52,6 +53,25 @@ def build_parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, metavar="S", help="length of a clip (default 5)")
     add("--seed", type=int, metavar="N", help="make the same choices, prompts and noise seeds again")
     add("--space", type=Path, metavar="FILE", help="search space (JSON) in place of the built-in one")
+    add(
+        "--dimension",
+        action="append",
+        default=[],
+        metavar="NAME=NODE.INPUT:V,V",
+        help="choose one more workflow input, like shift=ModelSamplingSD3.shift:5,8; may be given several times",
+    )
+    add(
+        "--levels",
+        action="append",
+        default=[],
+        metavar="AXIS=V,V",
+        help="the values of one axis: steps=8,12 gives them, sampler+=lcm adds, size-=1280x720 takes out; may be given several times",
+    )
+    add(
+        "--warm-start",
+        metavar="PATH",
+        help="start from what another state folder, a knowledge.json or a published prior knows; kept for later runs, 'none' forgets it",
+    )
     add("--pack", metavar="NAME", help="prompt pack to draw prompts from: a name that ships, or a file")
     add("--reference-only", action="store_true", help="try only the combos of the reference file")
     add("--reference-file", type=Path, metavar="FILE", help="the reference file (default: reference_params.json in the state folder)")
@@ -68,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     judge.add_argument("--train-improved", action="store_true", help="train the taste model on the ratings first, and use it")
     ways = parser.add_argument_group("instead of a run").add_mutually_exclusive_group()
     ways.add_argument("--status", action="store_true", help="print what was learned and what is going on")
+    ways.add_argument("--export-prior", type=Path, metavar="FILE", help="write what was learned, without prompts and names, for others")
     ways.add_argument("--doctor", action="store_true", help="check servers, workflow, folders and Python, and say what to mend")
     parser.add_argument("--log-level", default="INFO", choices=LOG_LEVELS, help="how much main.log holds (default INFO)")
     add_setting_flags(parser, *AGENT_SETTINGS)
@@ -98,24 +119,36 @@ def main(argv: list[str] | None = None) -> int:
         from qa.status import describe
 
         setup_logging("WARNING")
-        print(describe(settings.state_dir, load_space(args.space) if args.space else None))
+        print(describe(settings.state_dir, load_space(args) if args.space or args.levels or args.dimension else None))
         return EXIT_OK
+    if args.export_prior is not None:
+        return export_prior(settings.state_dir, args.export_prior)
     if args.doctor:
         from eva_p2.cli_patch import run_doctor
 
         setup_logging("ERROR")
-        return run_doctor(settings, args.workflow or DEFAULT_WORKFLOW, space=load_space(args.space))
+        return run_doctor(settings, args.workflow or DEFAULT_WORKFLOW, space=load_space(args))
     return run_agent(args, settings)
 
 
-def load_space(path: Path | None) -> Any:
-    """The search space of a file, or the built-in one."""
+def load_space(args: argparse.Namespace) -> Any:
+    """The search space of a file, or the built-in one, with what the flags change. Raises :class:`UsageError` naming the flag."""
+    from dataclasses import replace
+
+    from eva_p1.dimensions import dimension_of_text, merged
     from eva_p1.search_space import SearchSpace, default_space
 
+    flag = "--space"
     try:
-        return SearchSpace.load(path) if path is not None else default_space()
+        space = SearchSpace.load(args.space) if args.space is not None else default_space()
+        flag = "--dimension"
+        space = replace(space, extra=merged(space.extra, [dimension_of_text(text) for text in args.dimension]))
+        flag = "--levels"
+        for text in args.levels:
+            space = space.with_levels(text)
     except ValueError as error:
-        raise UsageError(f"--space: {error}") from error
+        raise UsageError(f"{flag}: {error}") from error
+    return space
 
 
 def workflow_loader(path: Path) -> Any:
@@ -131,6 +164,42 @@ def workflow_loader(path: Path) -> Any:
     return load_workflow(path)
 
 
+def export_prior(state_dir: Path, target: Path) -> int:
+    """Writes what a state folder knows as a prior; works while an agent runs."""
+    from eva_p1.prior import read_prior, write_prior
+
+    setup_logging("WARNING")
+    if not state_dir.is_dir():
+        raise UsageError(f"--export-prior: there is no state in {state_dir}; name the folder with --state-dir")
+    prior = read_prior(state_dir)
+    write_prior(prior, target)
+    print(f"{len(prior.results)} combos written to {target}")
+    return EXIT_OK
+
+
+def prior_for(args: argparse.Namespace, state_dir: Path) -> Any:
+    """What the run starts from: told now, and then kept in the state folder, or kept there by an earlier run."""
+    from eva_p1.prior import Prior, keep_prior, kept_prior, read_prior
+
+    if args.warm_start is None:
+        return kept_prior(state_dir)
+    prior = Prior() if args.warm_start == "none" else read_prior(Path(args.warm_start))
+    keep_prior(prior, state_dir)
+    return prior
+
+
+def check_dimensions(workflow: Any, space: Any) -> None:
+    """Looks for the user's own dimensions in an API-format graph before anything else happens; a server looks again at their values."""
+    if isinstance(workflow, dict) and space.extra:
+        from eva_p1.workflow import find_roles
+        from eva_p1.workflow_inputs import find_settings
+
+        try:
+            find_settings(workflow, space.extra, find_roles(workflow))
+        except WorkflowError as error:
+            raise UsageError(f"--dimension or --space: {error}") from error
+
+
 def run_agent(args: argparse.Namespace, settings: Settings) -> int:
     """Builds the agent from the settings and runs it; the exit code."""
     from eva_p1.agent_types import AgentOptions
@@ -139,8 +208,9 @@ def run_agent(args: argparse.Namespace, settings: Settings) -> int:
     from qa.display import DisplayHandler, make_display
     from qa.patches import REFERENCE_NAME, qa_policies
 
-    space = load_space(args.space)
+    space = load_space(args)
     workflow = workflow_loader(args.workflow or DEFAULT_WORKFLOW)
+    check_dimensions(workflow, space)
     reference = None
     if args.reference_only or args.reference_file is not None:
         reference = args.reference_file or settings.state_dir / REFERENCE_NAME
@@ -165,12 +235,16 @@ def run_agent(args: argparse.Namespace, settings: Settings) -> int:
         stack.callback(journal.close)
         display = make_display()
         logging.getLogger().addHandler(DisplayHandler(display))
-        agent = build_agent(args, settings, store, space, workflow, policies, options, journal)
+        prior = prior_for(args, settings.state_dir)
+        agent = build_agent(args, settings, store, prior.known_to(space), workflow, policies, options, journal)
+        taken = agent.bandit.warm_start(prior.results) if prior.results else 0
         for client in agent.clients:
             stack.callback(client.close)
         display.attach(agent)
         with interruptible(agent) as interrupted:
             with display:
+                if taken:
+                    agent.say(f"starts from {taken} combos tried elsewhere")
                 stats = agent.search_v4(args.iterations)
             display.end(stats)
         setup_logging("WARNING")

@@ -65,8 +65,8 @@ def money(report: dict[str, Any]) -> list[str]:
         line += f" of {both('limit', 'limit_dollars')}, {both('left', 'left_dollars')} left"
     each, gained = report.get("minutes_per_hundredth"), report.get("gained")
     if each is not None:
-        price = f" (${each * report['price'] / 60:.3f})" if report.get("price") is not None else ""
-        return [line, f"the bet is {gained:.3f} better: {each:.2f} GPU min{price} for each 0.01"]
+        price = f" (${each * report['price'] / 60:.2g})" if report.get("price") is not None else ""
+        return [line, f"the bet is {gained:.3f} better: {each:.2g} GPU min{price} for each 0.01"]
     return [line] if gained is None else [line, "the bet is no better than before this run"]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from eva_p1.agent_ledger import Ledger
 from eva_p1.multi_bandit import MultiDimensionalBandit
+from eva_p1.prior import kept_prior
 from eva_p1.search_space import SearchSpace
 from eva_state.live import STALE_SECONDS, read_live
 from eva_state.store import StateStore
@@ -23,7 +24,9 @@ def describe(state_dir: Path, space: SearchSpace | None = None, clock: Callable[
         return f"No state in {state_dir} yet: nothing was tried. Start with python run_agent_qa.py, or name the folder with --state-dir."
     with StateStore(state_dir, role="reader") as store:
         known = space or SearchSpace.from_dict(store.space() or {})
-        bandit = MultiDimensionalBandit(space=known)
+        prior = kept_prior(state_dir)
+        bandit = MultiDimensionalBandit(space=prior.known_to(known))
+        bandit.warm_start(prior.results)
         Ledger(store, bandit).warm_start()
         stats = store.stats()
         parts = [

@@ -116,3 +116,36 @@ def test_ratings_can_bring_about_autobans(store: StateStore) -> None:
     for clip in clips:
         store.rate(clip, {"overall_quality": 1})
     assert [key for key, _reason in sync.drain()[2]] == [KEY]
+
+
+class _Noise(MultiDimensionalBandit):
+    """Remembers what it was told of the rater."""
+
+    told: list[tuple[float, int]]
+
+    def set_rater_noise(self, sd: float, count: int) -> None:
+        self.told.append((sd, count))
+        super().set_rater_noise(sd, count)
+
+
+def test_repeated_ratings_tell_the_raters_own_noise(store: StateStore) -> None:
+    bandit = _Noise(space=SearchSpace.from_dict(SMALL_SPACE), seed=1)
+    bandit.told = []
+    sync = StateSync(bandit, store)
+    store.subscribe(sync.notice)
+    for number, (first, second) in enumerate([(5, 8), (7, 7)]):
+        clip = add_clip(store, number)
+        store.rate(clip, {"overall_quality": first})
+        if number == 0:
+            sync.warm_start()
+            assert not bandit.told
+        store.repeat(clip, {"overall_quality": second})
+        sync.drain()
+    # differences 3 and 0 of marks: one rating's error is sqrt((9 + 0) / 2 / 2) marks, a ninth of that in reward units
+    assert bandit.told == [(pytest.approx(3 / 2**0.5 / 9), 1), (pytest.approx(1.5 / 9), 2)]
+    sync.drain()
+    assert len(bandit.told) == 2
+    restarted = _Noise(space=SearchSpace.from_dict(SMALL_SPACE), seed=1)
+    restarted.told = []
+    StateSync(restarted, store).warm_start()
+    assert restarted.told == bandit.told[-1:]

@@ -228,3 +228,49 @@ def test_a_budget_ends_a_run_on_the_simulator(tmp_path: Path, sim: SimHandle, fo
     paid = sum(entry["cost_minutes"] for entry in made)
     assert 0 < len(made) <= 60 and paid <= 0.05 * 1.5
     assert "spent " in out and "($0.0" in out and " left" in out
+
+
+def test_a_dimension_of_ones_own_on_the_simulator(tmp_path: Path, sim: SimHandle, folders: list[str]) -> None:
+    flags = ["--dimension", "shift=ModelSamplingSD3.shift:3,5", "--levels", "steps-=12", "--levels", "cfg_scale+=3.5"]
+    code, out, err = run("--api", sim.url, "--iterations", "3", "--seed", "1", *flags, *folders)
+    assert (code, err) == (EXIT_OK, ""), out
+    made = knowledge(tmp_path)
+    assert len(made) == 3 and all(entry["params"]["extra"]["shift"] in (3, 5) and entry["params"]["steps"] != 12 for entry in made)
+    assert all(f"|shift={entry['params']['extra']['shift']}" in entry["combo_key"] for entry in made)
+    with StateStore(tmp_path / "state", role="reader") as store:
+        space = store.space()
+    assert space is not None and space["extra"]["shift"]["own"] == 8 and space["cfg_scale"] == [2, 5, 3.5]
+    code, out, _ = run("--status", *folders)
+    assert code == EXIT_OK and "|shift=" in out
+    code, out, err = run("--api", sim.url, "--iterations", "1", "--dimension", "shift=ModelSamplingSD3.shift:5,1000", *folders)
+    assert code == EXIT_FAILED and "the largest value allowed, and the nearest, is 100" in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--dimension", "shift=ModelSamplingSD3.shif:5,8"], "nearest: shift"),
+        (["--dimension", "shift"], "--dimension"),
+        (["--dimension", "cfg=KSamplerAdvanced.cfg:5"], "--dimension"),
+        (["--levels", "steps=none"], "--levels"),
+        (["--levels", "speed=5"], "--levels"),
+        (["--levels", "sampler-=euler,dpmpp_2m"], "--levels"),
+    ],
+)
+def test_a_wrong_dimension_or_level_is_wrong_usage(flags: list[str], named: str, folders: list[str]) -> None:
+    code, out, err = run(*flags, *folders)
+    assert code == EXIT_USAGE and named in err and not out
+
+
+def test_a_prior_is_exported_and_started_from(tmp_path: Path, sim: SimHandle, folders: list[str]) -> None:
+    assert run("--api", sim.url, "--iterations", "2", *folders)[0] == EXIT_OK
+    prior = tmp_path / "prior.json"
+    code, out, err = run("--export-prior", str(prior), *folders)
+    assert (code, err) == (EXIT_OK, "") and "2 combos" in out or "1 combos" in out
+    other = ["--state-dir", str(tmp_path / "other"), *folders[2:]]
+    code, out, err = run("--api", sim.url, "--iterations", "1", "--warm-start", str(prior), *other)
+    assert (code, err) == (EXIT_OK, "") and "starts from" in out
+    assert "starts from" in run("--api", sim.url, "--iterations", "1", *other)[1]  # kept for later runs
+    assert "starts from" not in run("--api", sim.url, "--iterations", "1", "--warm-start", "none", *other)[1]
+    code, _, err = run("--warm-start", str(tmp_path / "nowhere"), *other)
+    assert code == EXIT_USAGE and "nowhere" in err
