@@ -33,7 +33,7 @@ export class AgentStrip {
 
   constructor(keys) {
     this.#keys = keys;
-    this.open = button({ label: t('agent.details'), icon: 'plus', iconOnly: true, class: 'quiet small agent-open', onClick: () => this.toggle(), attrs: { 'aria-expanded': 'false', 'aria-controls': 'agent-panel' } });
+    this.open = button({ label: t('agent.details'), icon: 'plus', iconOnly: true, class: 'quiet small agent-open', onClick: () => this.toggle(), attrs: { 'aria-expanded': 'false', 'aria-controls': 'agent-panel', id: 'agent-open' } });
     const control = (id, names, run, options) => keys.button(`agent_${id}`, names, run, 'agent', { class: 'small', ...options, label: t(`agent.${id}`), attrs: { id: `agent-${id}` } });
     this.pause = control('pause', ['p'], () => this.ask(this.#paused ? 'resume' : 'pause'), { icon: 'pause', class: 'quiet small', hint: '' });
     this.skip = control('skip', ['Shift+k'], () => this.ask('skip'), { icon: 'skip' });

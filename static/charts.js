@@ -42,8 +42,8 @@ export function progressChart(progress, by, c) {
   }) };
 }
 
-/** One small chart a setting: shrunken means with intervals. @param {any} effects @param {boolean} narrow @param {Colours} c @returns {Figure} */
-export function effectsChart(effects, narrow, c) {
+/** One small chart a setting: shrunken means with intervals. @param {any} effects @param {string} outcome @param {boolean} narrow @param {Colours} c @returns {Figure} */
+export function effectsChart(effects, outcome, narrow, c) {
   const shown = FIELDS.filter((name) => effects.fields[name]?.length > 1);
   const columns = narrow ? 1 : Math.min(3, shown.length);
   const rows = Math.ceil(shown.length / columns);
@@ -52,7 +52,8 @@ export function effectsChart(effects, narrow, c) {
   const axes = {};
   const annotations = [];
   const all = shown.flatMap((name) => effects.fields[name]);
-  const range = [Math.min(...all.map((item) => item.low)), Math.max(...all.map((item) => item.high))];
+  const [least, most] = outcome === 'rating' ? [1, 10] : [0, 1]; // an interval may reach beyond what can be given
+  const range = [Math.max(least, Math.min(...all.map((item) => item.low))), Math.min(most, Math.max(...all.map((item) => item.high)))];
   const room = (range[1] - range[0]) * 0.05 || 0.05;
   shown.forEach((name, i) => {
     const [column, row] = [i % columns, Math.floor(i / columns)];
@@ -143,7 +144,7 @@ export function repeatsChart(pairs, c) {
 /** GPU minutes a day. @param {any[][]} days @param {Colours} c @returns {Figure} */
 export function costChart(days, c) {
   return {
-    data: [{ type: 'bar', x: days.map((day) => day[0]), y: days.map((day) => day[1]), customdata: days.map((day) => day[2]), marker: { color: c.accent }, hovertemplate: `%{x}<br>%{y:.1f} · ${t('insights.clips')} %{customdata}<extra></extra>` }],
+    data: [{ type: 'bar', width: days.length < 8 ? 0.1 * days.length : undefined, x: days.map((day) => day[0]), y: days.map((day) => day[1]), customdata: days.map((day) => day[2]), marker: { color: c.accent }, hovertemplate: `%{x}<br>%{y:.1f} · ${t('insights.clips')} %{customdata}<extra></extra>` }],
     layout: layout(c, { bargap: 0.3, xaxis: axis(c, { type: 'category', showgrid: false }), yaxis: axis(c, { rangemode: 'tozero', title: { text: t('insights.minutes') } }) }),
   };
 }

@@ -5,6 +5,7 @@ import { fixed, moment, short, splitName } from './format.js';
 import { t } from './i18n.js';
 import { grade, markGrade } from './scores.js';
 
+const TAIL = 16; // characters at a name's end that are always shown
 const HOVER_MS = 120; // a pointer that only passes starts nothing
 
 /** @typedef {{name: string, score: number|null, manual_overall: number|null, rated: boolean, banned: boolean, reference: boolean,
@@ -66,16 +67,20 @@ export function badges(clip) {
   return all;
 }
 
+/** A file's name; where room is short its middle gives way, as names often begin alike. @param {string} name @param {string} [title] */
+export function fileName(name, title = name) {
+  const { file } = splitName(name);
+  const cut = Math.max(file.length - TAIL, 0);
+  return h('span.tile-name', { title }, h('span', file.slice(0, cut)), h('span', file.slice(cut)));
+}
+
 /** @param {Found} clip */
 export function posterCard(clip) {
-  const { file } = splitName(clip.name);
   const p = clip.params ?? {};
   return h('div.tile',
     h('a.tile-link', { href: watchUrl(clip.name) },
-      poster(clip.name, clip.exists),
-      h('span.tile-name', { title: clip.name, text: file }),
-    ),
-    h('span.tile-line.muted', p.sampler ? `${p.sampler} · ${p.scheduler} · cfg ${short(p.cfg_scale)} · ${short(p.steps)}` : t('combo.unknown')),
+      poster(clip.name, clip.exists), fileName(clip.name)),
+    h('span.tile-line.muted', p.sampler ? `${p.sampler} · ${p.scheduler} · cfg ${short(p.cfg_scale)} · ${t('combo.steps', { v: short(p.steps) })}` : t('combo.unknown')),
     h('span.tile-line.badges', typeof clip.score === 'number' && h('span', { class: `badge plain ${grade(clip.score)}`, title: t('clip.auto'), text: fixed(clip.score) }), ...badges(clip)),
   );
 }
@@ -101,7 +106,7 @@ export function tableRow(clip) {
   const cell = (column, content) => h('span', { class: `tc tc-${column}` }, content);
   const text = (value) => (value === undefined || value === null ? '–' : short(value));
   return h('div.trow',
-    cell('clip', h('a', { href: watchUrl(clip.name), class: 'row' }, poster(clip.name, clip.exists), h('span.tile-name', { title: clip.name, text: splitName(clip.name).file }))),
+    cell('clip', h('a', { href: watchUrl(clip.name), class: 'row' }, poster(clip.name, clip.exists), fileName(clip.name))),
     cell('score', typeof clip.score === 'number' ? h('span', { class: `mono ${grade(clip.score)}`, text: fixed(clip.score) }) : '–'),
     cell('mark', h('span.badges', ...badges(clip))),
     cell('sampler', text(p.sampler)),

@@ -168,7 +168,7 @@ class InsightsPage {
 
   #progress(p) {
     this.#choice('progress', 'progress', [['pull', t('insights.pulls')], ['minutes', t('insights.minutes')]], 'pull');
-    const says = t('insights.progress.says', { n: whole(p.pull.at(-1) ?? 0), min: fixed(p.minutes.at(-1), 0), best: fixed(p.best.at(-1)) });
+    const says = t('insights.progress.says', { n: whole(p.pull.at(-1) ?? 0), min: fixed(p.minutes.at(-1), p.minutes.at(-1) < 10 ? 1 : 0), best: fixed(p.best.at(-1)) });
     const head = ['insights.pulls', 'insights.minutes', 'insights.score', 'insights.best_score', 'insights.rating', 'field.clip'];
     const rows = p.pull.map((pull, i) => [pull, p.minutes[i], fixed(p.score[i]), fixed(p.best[i]), p.rating[i], clipLink(p.name[i])]);
     this.#fill('progress', p.pull.length ? says : '', p.pull.length ? progressChart(p, this.#chosen.progress, this.#c) : null, table(head.map((key) => t(key)), rows.slice(-LISTED).reverse()));
@@ -183,7 +183,7 @@ class InsightsPage {
     const bad = items.filter((item) => item.high < effects.mean).sort((a, b) => a.high - b.high)[0];
     const say = (key, item) => item && t(`insights.effects.${key}`, { what: `${field(item.name)} ${short(item.value)} (${fixed(item.mean)})` });
     const said = [say('good', sure), say('bad', bad)].filter(Boolean).join(' ') || t('insights.effects.unsure');
-    this.#fill('effects', items.length ? said : '', items.length ? effectsChart(effects, innerWidth < 700, this.#c) : null,
+    this.#fill('effects', items.length ? said : '', items.length ? effectsChart(effects, outcome, innerWidth < 700, this.#c) : null,
       table([t('insights.setting'), t('insights.value'), 'n', t('insights.plain'), t('insights.estimate'), '95 %'], items.map((item) => [field(item.name), short(item.value), item.n, fixed(item.raw), fixed(item.mean), interval(item)])));
     const pairs = [...effects.pairs].sort((a, b) => b.mean - a.mean);
     this.#fill('pairs', pairs.length ? t('insights.pairs.says', { what: `${pairs[0].sampler} · ${pairs[0].scheduler}`, mean: fixed(pairs[0].mean), n: pairs[0].n }) : '', pairs.length ? pairsChart(effects, this.#c) : null,

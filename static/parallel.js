@@ -132,7 +132,8 @@ export class Parallel extends Emitter {
 
   /** An axis with its values, what is kept of it, and the room beside it to drag in. */
   #axis(axis, x, y, height) {
-    const { name, values, free, at } = axis;
+    const { name, column, values, free, at } = axis;
+    const first = column === 0; // nothing may be cut off at the left
     const marks = free || values.length > MARKS ? [values[0], values.at(-1)] : values;
     const write = (value) => (free ? fixed(value, name === 'score' ? 2 : 1) : short(value).replace(/^(\d+)x(\d+)$/, '$1×$2'));
     const part = this.#kept.get(name);
@@ -160,7 +161,7 @@ export class Parallel extends Emitter {
     });
     return svg('g', {},
       svg('line', { x1: x, x2: x, y1: y(0), y2: y(1) }),
-      ...marks.map((value) => svg('text', { x: x - 6, y: y(at(value)) + 4, 'text-anchor': 'end' }, write(value))),
+      ...marks.map((value) => svg('text', { x: first ? x + 6 : x - 6, y: y(at(value)) + 4, 'text-anchor': first ? 'start' : 'end' }, write(value))),
       svg('text', { x, y: height - 8, 'text-anchor': 'middle', class: 'parallel-name' }, name === 'rating' ? t('insights.rating') : t(`field.${name}`)),
       brush, room);
   }

@@ -18,6 +18,7 @@ const PAGE = 60;
 const LOW = 8; // fewer clips ahead than this: ask for more
 const EDIT_PAUSE_MS = 700;
 const UNDO_DEPTH = 50;
+const START_MS = 100; // the clip on screen starts before another is loaded
 const AGAIN_MS = 3000; // after a failure to read the queue
 
 /** @typedef {{action: string, kind: 'rate'|'ban', clip: Record<string, any> & {name: string}, before: Record<string, any> | null}} Done */
@@ -182,7 +183,7 @@ class Review {
     this.#counts();
     this.#keep();
     this.queue.forget();
-    this.#preload();
+    setTimeout(() => this.#preload(), START_MS);
     if (this.queue.ahead().length < LOW) this.#more();
   }
 

@@ -93,8 +93,12 @@ function saveState() {
   const label = h('span.save-text');
   const symbol = h('span.save-icon');
   const pill = h('button.save', { id: 'save-state', 'aria-live': 'polite', on: { click: () => outbox.retryNow() } }, symbol, label);
+  let shown = '';
   const show = () => {
     const { status, waiting, message } = outbox.state;
+    const now = `${status} ${waiting} ${message}`;
+    if (now === shown) return;
+    shown = now;
     pill.dataset.status = status;
     symbol.replaceChildren(icon({ saved: 'check', saving: 'cloud' }[status] ?? 'cloud-off'));
     const texts = {

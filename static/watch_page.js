@@ -1,7 +1,7 @@
 /** One clip with everything that is known about it. */
 import { getJSON, orElse, queryString, watchUrl } from './api.js';
 import { ban } from './ban_wrapper.js';
-import { badges, poster } from './clip_card.js';
+import { badges, fileName, poster } from './clip_card.js';
 import { longText, showAbout, siblingsUrl } from './combo_view.js';
 import { button, byId, clicksKeepFocus, debounce, h, press, segments } from './dom.js';
 import { comboFilters, comboOf, comboText, fileSize, fixed, moment, short, splitName } from './format.js';
@@ -154,7 +154,7 @@ class WatchPage {
     const same = (clip) => (byPrompt ? clip.prompt === this.#prompt : (clip.combo_key ?? comboOf(clip.params)) === this.#key);
     const others = items.filter((clip) => clip.name !== this.name && same(clip)).slice(0, SIBLINGS);
     box.replaceChildren(...others.map((clip) => h('li', h('a', { href: watchUrl(clip.name), title: clip.name }, poster(clip.name, clip.exists),
-      h('span.tile-name', splitName(clip.name).file)), h('span.badges', ...badges(clip)))));
+      fileName(clip.name)), h('span.badges', ...badges(clip)))));
     if (!others.length) box.append(h('li.muted', t(byPrompt ? 'watch.no_same_prompt' : 'watch.no_siblings')));
     else if (total > SIBLINGS + 1) box.append(h('li', h('a', { href: byPrompt ? `/search?${queryString(filters)}` : siblingsUrl(this.#key), text: t('watch.all_siblings', { n: total }) })));
   }

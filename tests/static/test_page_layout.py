@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+
+from eva_state.live import write_live
 
 pytestmark = pytest.mark.e2e
 
@@ -72,6 +75,70 @@ def test_every_page_fits_a_phone_and_can_be_read(make_site, make_context):
             assert page.evaluate(CONTRAST) == [], f"{path} {scheme}"
 
 
+def busy_agent(site: Any, servers: int = 3) -> None:
+    """What an agent says that drives several servers."""
+    rows = [
+        {
+            "api": f"http://10.0.0.{number}:8188",
+            "state": "running",
+            "message": "",
+            "waiting": [],
+            "now": {
+                "combo_key": f"euler|simple|16|5|{number}2|832x480",
+                "prompt_id": f"p{number}",
+                "step": number,
+                "steps": 10,
+                "seconds_left": 40,
+            },
+        }
+        for number in range(1, servers + 1)
+    ]
+    away = {"api": "http://10.0.0.9:8188", "state": "waiting_for_server", "message": "no answer", "waiting": [], "now": None}
+    write_live(site.state_dir / "agent_status.json", {"state": "running", "now": rows[0]["now"], "servers": [*rows, away]})
+
+
+@pytest.mark.parametrize("lang", ["en", "uk"])
+def test_no_page_is_wider_than_a_phone(make_site, make_context, lang):
+    site = make_site(clips=6, rated={0: 3})
+    busy_agent(site)
+    page = make_context(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True).new_page()
+    page.add_init_script(f"localStorage.setItem('eva.lang', '{lang}')")
+    for path in PAGES:
+        page.goto(site.url + path)
+        settled(page)
+        for open_it in ("#queue-open", "#agent-open"):
+            if page.locator(open_it).count():
+                page.locator(open_it).click()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+
+
+def test_every_server_of_the_agent_is_shown_with_its_job(site, page):
+    busy_agent(site)
+    page.goto(site.url + "/")
+    page.wait_for_selector("#agent >> text=2 more at work")
+    page.keyboard.press("i")
+    page.wait_for_selector(".agent-servers li:has-text('10.0.0.2:8188')")
+    assert page.locator(".agent-servers li").count() == 4
+    second = page.locator(".agent-servers li").nth(1)
+    assert "22 steps" in second.inner_text() and second.locator("progress").get_attribute("value") == "0.2"
+    assert "does not answer" in page.locator(".agent-servers li").nth(3).inner_text()
+
+
+@pytest.mark.parametrize(("rated", "made", "says"), [(150, 6, "waiting for clips"), (10, 90, ""), (0, 60, ""), (2, 30, "many clips wait")])
+def test_the_flow_is_told_by_the_rates_of_rating_and_making(make_site, make_context, rated, made, says):
+    site = make_site(clips=6, rated={0: 3})
+    busy_agent(site, servers=1)
+    page = make_context().new_page()
+    # Half an hour ago: so many fewer were rated and made. Of 6 clips 5 wait: dry within minutes, or more than an hour's work.
+    before = {"rated": 1 - rated / 2, "made": 6 - made / 2}
+    page.add_init_script(f"localStorage.setItem('eva.pace', JSON.stringify([{{at: Date.now() - 29.9 * 60000, ...{json.dumps(before)}}}]))")
+    page.goto(site.url + "/")
+    page.wait_for_selector("#agent >> text=Making")
+    page.wait_for_function("says => document.querySelector('.agent-flow').textContent === says", arg=says)
+    page.keyboard.press("i")
+    page.wait_for_selector(".agent-facts >> text=rated an hour")
+
+
 def test_every_page_can_be_read_on_a_large_screen_in_ukrainian(make_site, make_context):
     site = make_site(clips=6, rated={0: 3, 1: 9, 2: 5})
     page = make_context(viewport={"width": 1440, "height": 900}).new_page()
@@ -118,8 +185,6 @@ def test_theme_and_language_are_kept_and_the_agent_is_told_to_be_away(site, page
 
 
 def test_the_agents_work_is_shown_with_the_simulators_badge(site, page):
-    from eva_state.live import write_live
-
     combo = "euler|simple|16|5|12|160x96"
     status = {
         "state": "running",
