@@ -12,7 +12,7 @@ from .bandit_grid import Grid
 from .bandit_kernel import AUTO, COMPARISON, HUMAN, MEAN, Layout, matern52, matern52_dlog, prior_of_theta
 from .bandit_rows import Row
 
-MAX_FIT_ROWS = 350  # the likelihood costs O(n^3); beyond this many rows its maximum hardly moves
+MAX_FIT_ROWS = 256  # the likelihood costs O(n^3); beyond this many rows its maximum hardly moves
 ITERATIONS = 25
 
 

@@ -19,6 +19,7 @@ from .bandit_grid import Grid, build_grid, point_of_key
 from .bandit_kernel import AUTO, COMPARISON, HUMAN, Layout, carry_theta, prior_of_theta
 from .bandit_model import Posterior
 from .bandit_records import Clip, Comparison, Ledger
+from .bandit_refit import Refit, worth_a_thread
 from .bandit_rows import Row
 from .bandit_state import PairEvidence
 from .search_space import AXES, SearchSpace, params_of, point_of
@@ -41,6 +42,7 @@ class Learner:
         self._axes: tuple[str, ...] = AXES
         self._next_fit = FIRST_FIT
         self._rater: tuple[float, int] | None = None  # what repeated ratings say about a person's error: (sd, how many)
+        self._refit: Refit | None = None
         self.build(space)
 
     # ------------------------------------------------------------ grid
@@ -179,19 +181,38 @@ class Learner:
             self.posterior.remove(row_id)
 
     # ------------------------------------------------------------ hyperparameters
-    def refit_if_due(self) -> None:
-        """Learns the hyperparameters again once a sixth more results are there than at the last time."""
+    def refit_if_due(self, beside: bool = False) -> None:
+        """Learns the hyperparameters again once a sixth more results are there than at the last time.
+
+        ``beside``: in a thread of its own where it takes long; :meth:`catch_up` takes over what it found.
+        """
+        self.catch_up()
         done = sum(row.value is not None for row in self.posterior.rows)
-        if done < self._next_fit:
+        if done < self._next_fit or self._refit is not None:
             return
         self._next_fit = done + max(3, done // 6)
+        if beside and worth_a_thread(self.posterior):
+            self._refit = Refit(self.posterior, self._theta, int(self._rng.integers(2**32)), self._rater)
+            return
         self._theta = fit_theta(self.grid, self.posterior.rows, self._theta, self._rng, rater=self._rater)
         self.posterior.rebuild(self._theta)
 
+    def catch_up(self, wait: bool = False) -> None:
+        """Takes over hyperparameters that were learned beside the choices, if they are ready (``wait``: once they are)."""
+        if self._refit is None or self._refit.running and not wait:
+            return
+        self._refit.wait()
+        made = self._refit.take_over(self.posterior)
+        if made is not self.posterior:
+            self.posterior, self._theta = made, made.kernel.theta
+        else:
+            self._next_fit = 0  # nothing came of it: again at the next result
+        self._refit = None
+
     def set_rater_noise(self, sd: float, count: int) -> None:
         """Prior knowledge of the human rater's error; see ``MultiDimensionalBandit.set_rater_noise``."""
-        self._rater = (sd, count)
-        self._next_fit = 0
+        if self._rater != (sd, count):
+            self._rater, self._next_fit = (sd, count), 0
 
     def row_of(self, clip: Clip, judge: int) -> int | None:
         """The row id of one judgement of a clip, or None."""

@@ -21,6 +21,7 @@ leaves the mean alone (Desautels, Krause & Burdick 2014, "Parallelizing explorat
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -63,12 +64,20 @@ class Posterior:
     def cells(self) -> np.ndarray:
         return np.array([row.cell for row in self._rows], dtype=np.int64)
 
+    def items(self) -> list[tuple[int, Row]]:
+        """``(id, row)`` of every row, oldest first."""
+        return list(zip(self._ids, self._rows))
+
     def add(self, row: Row) -> int:
         """Takes a row in and returns its id."""
         if row.judge != AUTO and not self._with_bias:
             # Until a person has judged, the automatic score is all there is to go by; from now on it is only a witness.
             return self.add_many([row])[0]
         self._next += 1
+        self._add(self._next, row)
+        return self._next
+
+    def _add(self, row_id: int, row: Row) -> None:
         cross = self._row_cov([row], self._rows)[0] if self._rows else np.zeros(0)
         own = float(self._row_cov([row], [row])[0, 0])
         beta = self._P @ cross
@@ -82,10 +91,9 @@ class Posterior:
         P[:n, n] = P[n, :n] = -beta / schur
         P[n, n] = 1.0 / schur
         self._P = P
-        self._ids.append(self._next)
+        self._ids.append(row_id)
         self._rows.append(row)
         self._after_step()
-        return self._next
 
     def add_many(self, rows: Sequence[Row]) -> list[int]:
         """Takes many rows in by one rebuild: cheaper than one by one from a few dozen on."""
@@ -95,6 +103,32 @@ class Posterior:
         self._rows += rows
         self.rebuild()
         return ids
+
+    @classmethod
+    def of(cls, grid: Grid, theta: np.ndarray, items: Sequence[tuple[int, Row]]) -> Posterior:
+        """A posterior with these rows under these ids."""
+        out = cls(grid, theta)
+        out._ids, out._rows = [row_id for row_id, _ in items], [row for _, row in items]
+        out._next = max(out._ids, default=0)
+        out.rebuild()
+        return out
+
+    def follow(self, other: Posterior) -> bool:
+        """Takes over the rows of ``other``, which has the same grid, by single steps; False, unusable, where those would not do."""
+        theirs, mine = dict(other.items()), dict(self.items())
+        if other._with_bias != self._with_bias:
+            return False
+        for row_id in [row_id for row_id in self._ids if row_id not in theirs]:
+            self.remove(row_id)
+        for row_id, row in theirs.items():
+            if row_id in mine:
+                known = mine[row_id]
+                known.clip, known.value = row.clip, row.value
+        for row_id, row in theirs.items():
+            if row_id not in mine:
+                self._add(row_id, replace(row))
+        self._next, self._mean = other._next, None
+        return self._with_bias == other._with_bias
 
     def set_value(self, row_id: int, value: float | None) -> None:
         """Gives a row in flight its result, or corrects it."""

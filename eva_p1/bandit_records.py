@@ -143,9 +143,9 @@ class Ledger:
         return {key: stats for key in self._by_key if (stats := self.stats_of(key))["N"]}
 
     def matching(self, pattern: str) -> dict[str, Any]:
-        """``tries`` of the combos a pattern matches and the ``mean`` of their rewards (None without any)."""
+        """``tries`` of the combos a pattern matches, ``mean`` and ``best`` of their rewards (None without any)."""
         scores = [score for key in self._by_key if matches(pattern, key) for score in self.scores(key)]
-        return {"tries": len(scores), "mean": math.fsum(scores) / len(scores) if scores else None}
+        return {"tries": len(scores), "mean": math.fsum(scores) / len(scores) if scores else None, "best": max(scores, default=None)}
 
     # ------------------------------------------------------------ bans
     def spare(self, key: str) -> None:

@@ -41,6 +41,7 @@ class MultiDimensionalBandit(BanditReads):
     ``space``: a SearchSpace or a dict in the contract's form; None is the default space.
     ``seed``: equal seeds and equal calls give equal choices. ``policy``: ucb (default), kg, thompson, ucb1 or random.
     ``cost_exponent``: value is divided by expected minutes to this power once prices were told; 0 ignores prices.
+    ``background``: long learning goes on beside the choices, which then depend on when it is done; None: unless there is a ``seed``.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class MultiDimensionalBandit(BanditReads):
         policy: str = "ucb",
         beta: float = BETA,
         cost_exponent: float = EXPONENT,
+        background: bool | None = None,
     ):
         if policy not in POLICIES:
             raise ValueError(f"unknown policy {policy!r}; choose one of {', '.join(POLICIES)}")
         self._lock = threading.RLock()
         self._rng = np.random.default_rng(seed)
         self._policy_name, self._beta, self._exponent = policy, beta, cost_exponent
+        self._background = seed is None if background is None else background
         self._path = Path(state_path) if state_path is not None else None
         self._loaded = load_state(self._path) if self._path is not None else Loaded()
         self._ledger: Ledger = self._loaded.ledger
@@ -241,7 +244,7 @@ class MultiDimensionalBandit(BanditReads):
         with self._lock:
             self._learner.set_rater_noise(float(sd), count)
             if self._policy_name in MODEL_POLICIES and not self._bulk:
-                self._learner.refit_if_due()
+                self._learner.refit_if_due(self._background)
 
     @contextmanager
     def bulk(self) -> Iterator[None]:
@@ -262,10 +265,11 @@ class MultiDimensionalBandit(BanditReads):
             return
         self._learner.judged(clip, source)
         if self._policy_name in MODEL_POLICIES:
-            self._learner.refit_if_due()
+            self._learner.refit_if_due(self._background)
 
     def _settle(self) -> None:
-        """Makes the model follow the ledger again after a bulk."""
+        """Makes the model follow the ledger again after a bulk, and takes over what was learned beside the choices."""
+        self._learner.catch_up()
         if self._stale:
             self._stale = False
             self._learner.build(self._learner.space)

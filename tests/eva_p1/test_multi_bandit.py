@@ -436,7 +436,8 @@ def test_ban_preview_counts():
     bandit = MultiDimensionalBandit(space=SPACE, seed=1)
     bandit.update(ARMS[0], 0.5)
     bandit.update(ARMS[0], 0.7)
-    assert bandit.ban_preview("euler|*|*|*|*|*") == {"tries": 2, "mean": pytest.approx(0.6), "arms": 72, "arms_left": 144}
+    preview = bandit.ban_preview("euler|*|*|*|*|*")
+    assert preview == {"tries": 2, "mean": pytest.approx(0.6), "best": 0.7, "arms": 72, "arms_left": 144}
     assert bandit.ban_preview("lcm|*|*|*|*|*")["mean"] is None
     assert bandit.bans == {}
 
