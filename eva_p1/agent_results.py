@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 MIN_CLIP_BYTES = 200
 # Encoders and headers may disagree by a frame or two; more missing means that the file was cut off, and half a clip is not scored.
 MAX_MISSING_SHARE = 0.1
+# What a history entry keeps of the pictures; which frames the filmstrip's cells show stands in the series' file.
+PICTURE_FIELDS = ("thumbnail", "filmstrip", "scrub_strip", "series", "columns", "cell_width", "cell_height")
 
 
 def clip_name(output: Any) -> str:
@@ -131,6 +133,8 @@ def build_entry(job: Job, video: str, analysis: Analysis, *, run_seconds: float,
         entry["raw"] = analysis.raw
     if analysis.findings:
         entry["findings"] = analysis.findings
+    if analysis.pictures:
+        entry["pictures"] = analysis.pictures
     if analysis.notes:
         entry["analysis_notes"] = analysis.notes
     return entry
@@ -145,6 +149,7 @@ def as_analysis(answer: Mapping[str, Any], path: Path) -> Analysis:
     metrics = dict(answer["metrics"])
     score = metrics.get("overall")
     absent = dict(answer.get("absent") or {})
+    told = answer.get("pictures") or {}
     if score is None:
         raise ClipError(f"{path.name} cannot be scored: {absent.get('overall') or 'the analysis gave no overall score'}")
     return Analysis(
@@ -154,6 +159,7 @@ def as_analysis(answer: Mapping[str, Any], path: Path) -> Analysis:
         findings=list(answer.get("findings") or []),
         version=str(answer.get("version") or ""),
         notes={"absent": absent} if absent else {},
+        pictures={name: told[name] for name in PICTURE_FIELDS if name in told},
     )
 
 

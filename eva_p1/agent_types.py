@@ -139,7 +139,8 @@ class Analysis:
     """What measuring one clip gave.
 
     score: reward in [0,1]; metrics: name -> score in [0,1] (absent or None where it could not be measured);
-    raw: measurements in their own units; findings: where something is wrong; version: of the analysis.
+    raw: measurements in their own units; findings: where something is wrong; version: of the analysis; pictures: what the
+    measuring pass left on disk.
     """
 
     score: float
@@ -148,6 +149,7 @@ class Analysis:
     findings: list[Any] = field(default_factory=list)
     version: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
+    pictures: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 
 from eva_env_base import UsageError
 
 #: Grows when a formula changes; a changed number alone shows in the digest that follows it.
-FORMULAS = 2
+FORMULAS = 3
 METRICS = ("blur", "exposure", "blockiness", "flicker")
 
 
@@ -37,9 +38,9 @@ class AnalysisConfig:
     """Wall seconds one clip may take; beyond it the clip is refused."""
     max_frames: int = 20_000
     """Frames kept for the temporal measures; a longer clip is refused (generated clips have tens to hundreds)."""
-    sampled_frames: int = 8
+    sampled_frames: int = 4
     """Frames measured at full resolution (blur, blockiness, noise), spread over the clip."""
-    exposure_frames: int = 24
+    exposure_frames: int = 12
     """Frames whose histogram is taken (exposure), spread over the clip."""
     sparse_width: int = 320
     """Every frame is thinned to about this many columns for exposure and the temporal measures."""
@@ -141,8 +142,8 @@ class AnalysisConfig:
         if not 0 < self.blur_scales[0] < self.blur_scales[1]:
             raise UsageError(f"analysis setting blur_scales must be two growing scales, not {self.blur_scales}")
 
-    @property
+    @cached_property
     def version(self) -> str:
-        """``FORMULAS`` and a digest of every number above, such as ``2-3f9a2c01``."""
+        """``FORMULAS`` and a digest of every number above, such as ``3-3f9a2c01``."""
         text = json.dumps(asdict(self), sort_keys=True)
         return f"{FORMULAS}-{hashlib.sha256(text.encode('utf-8')).hexdigest()[:8]}"

@@ -59,19 +59,17 @@ class Sampled:
     columns: NDArray[np.float64]
     rows: NDArray[np.float64]
     pure_colour: float | None
-
-
-@dataclass(frozen=True)
-class Exposed:
-    """Luma histogram (256 shares) of one frame, and the quantiser step of its blocks in luma codes, where its decoder tells."""
-
-    histogram: NDArray[np.float64]
     quantiser: float | None
+    """Step of its blocks in luma codes, where the decoder tells."""
 
 
 @dataclass
 class Gathered:
-    """What one pass over a clip leaves behind. ``cells``: block means in luma codes, one grid a frame."""
+    """What one pass over a clip leaves behind.
+
+    ``cells``: block means in luma codes, one grid a frame; ``exposed``: histograms (256 shares); ``brightest``: the brightest code
+    each place of the thinned frames had.
+    """
 
     info: ClipInfo = field(default_factory=ClipInfo)
     height: int = 0
@@ -79,7 +77,7 @@ class Gathered:
     cells: list[NDArray[np.uint8]] = field(default_factory=list)
     cell_pixels: float = 1.0
     brightest: Luma = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
-    exposed: list[Exposed] = field(default_factory=list)
+    exposed: list[NDArray[np.float64]] = field(default_factory=list)
     sampled: list[Sampled] = field(default_factory=list)
 
 
@@ -89,9 +87,9 @@ def read_clip(
     """Reads the clip once. Raises :class:`eva_env_base.ClipError` where it cannot be measured; see :func:`.decode.read_frames`."""
     gathered = Gathered()
     info = gathered.info
-    exposed: Spread[Exposed] = Spread(config.exposure_frames, 0)
+    exposed: Spread[NDArray[np.float64]] = Spread(config.exposure_frames, 0)
     sampled: Spread[Sampled] = Spread(config.sampled_frames, 0)
-    looked = -2
+    buffers, looked = spatial.Buffers(), -2
     for index, frame in enumerate(read_frames(clip, info, config.time_limit_s, clock)):
         luma = luma_of(frame)
         if looked == index - 1:
@@ -111,26 +109,28 @@ def read_clip(
         cells, gathered.cell_pixels = spatial.block_means(sparse, config.grid_cells)
         gathered.cells.append(cells)
         if exposed.wants(index):
+            exposed.keep(index, spatial.histogram(sparse[::2]))
+            gathered.brightest = np.maximum(gathered.brightest, sparse) if gathered.brightest.size else sparse
+        if sampled.wants(index):
             step = None
             if index - looked >= 2:
                 step, looked = quantiser_step_of(frame), index
-            exposed.keep(index, Exposed(spatial.histogram(sparse), step))
-            gathered.brightest = np.maximum(gathered.brightest, sparse) if gathered.brightest.size else sparse
-        if sampled.wants(index):
-            sampled.keep(index, measure_frame(luma, sparse, frame, config))
+            sampled.keep(index, measure_frame(luma, sparse, frame, step, config, buffers))
         if pictures is not None:
             pictures.take(index, frame, info)
     gathered.exposed, gathered.sampled = list(exposed.held.values()), list(sampled.held.values())
     return gathered
 
 
-def measure_frame(luma: Luma, sparse: Luma, frame: av.VideoFrame, config: AnalysisConfig) -> Sampled:
+def measure_frame(
+    luma: Luma, sparse: Luma, frame: av.VideoFrame, step: float | None, config: AnalysisConfig, buffers: spatial.Buffers
+) -> Sampled:
     """What is looked at in a few frames only, at full resolution."""
     columns, rows = np.zeros((0, 0)), np.zeros((0, 0))
     if min(luma.shape) >= spatial.MIN_SIDE:
         columns, rows = spatial.step_profiles(luma, config.block_step_caps)
     tiles = spatial.busiest_tiles(luma, sparse)
-    noise = spatial.noise_sigma(tiles) if min(luma.shape) >= 3 else 0.0
+    noise = spatial.noise_sigma(tiles, buffers) if min(luma.shape) >= 3 else 0.0
     chroma = chroma_of(frame)
     pure = None if chroma is None else spatial.pure_colour_share(*chroma, config.pure_colour)
-    return Sampled(spatial.edge_energy(tiles, config, noise), noise, columns, rows, pure)
+    return Sampled(spatial.edge_energy(tiles, config, noise, buffers), noise, columns, rows, pure, step)

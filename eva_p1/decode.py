@@ -84,16 +84,21 @@ def _plane(plane: av.video.plane.VideoPlane, bits: int, name: str) -> Luma:
 
 def chroma_of(frame: av.VideoFrame) -> tuple[Luma, Luma] | None:
     """The two colour-difference planes, uint8 with 128 as neutral, at their own size; ``None`` where there are none apart."""
-    shape = frame.format
-    if shape.is_rgb or len(shape.components) < 3 or len(frame.planes) < 3 or shape.components[0].bits not in range(8, 17):
+    name = frame.format.name
+    bits = _chroma_bits(name)
+    if not bits:
         return None
-    planes: list[Luma] = []
-    for place in (1, 2):
-        part, plane = shape.components[place], frame.planes[place]
-        if part.plane != place:
-            return None
-        planes.append(_plane(plane, part.bits, shape.name))
-    return planes[0], planes[1]
+    _, blue, red = frame.planes[:3]
+    return _plane(blue, bits, name), _plane(red, bits, name)
+
+
+@cache
+def _chroma_bits(name: str) -> int:
+    """Bits of a colour-difference sample where the pixel format ``name`` keeps these in the second and third plane, else 0."""
+    shape = av.VideoFormat(name)
+    if shape.is_rgb or len(shape.components) < 3 or not 8 <= shape.components[0].bits <= 16:
+        return 0
+    return int(shape.components[1].bits) if [part.plane for part in shape.components[1:3]] == [1, 2] else 0
 
 
 def quantiser_step_of(frame: av.VideoFrame) -> float | None:
@@ -105,7 +110,7 @@ def quantiser_step_of(frame: av.VideoFrame) -> float | None:
     data: Any = frame.side_data.get("VIDEO_ENC_PARAMS")  # by name: what the container yields differs between PyAV releases
     if data is None:
         return None
-    held = bytes(data)
+    held = memoryview(data)
     if len(held) < ENC_PARAMS.size:
         return None
     blocks, offset, size, kind, frame_qp = ENC_PARAMS.unpack_from(held)

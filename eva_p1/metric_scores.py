@@ -21,21 +21,23 @@ def ramp(value: float, nothing: float, all_of_it: float) -> float:
     return place * place * (3.0 - 2.0 * place)
 
 
-def exposure_of_histogram(shares: NDArray[np.float64], full_range: bool, margin: int) -> tuple[float, float, float, float, float]:
-    """(mean 0..1, share clipped at black, at white, spread 0..1, darkest level 0..1) of one histogram of luma codes, shape (256,).
+def exposure_of_histograms(shares: NDArray[np.float64], full_range: bool, margin: int) -> NDArray[np.float64]:
+    """(mean 0..1, share clipped at black, at white, spread 0..1, darkest level 0..1) of histograms of luma codes.
+
+    ``shares``: (histograms, 256), each of sum 1; the answer is (histograms, 5).
 
     Video-range luma has black at code 16 and white at 235 (ITU-R BT.601 and BT.709); full-range at 0 and 255.
     """
     black, white = (0, 255) if full_range else (16, 235)
     codes = np.clip((np.arange(256) - black) / (white - black), 0.0, 1.0)
-    place = np.searchsorted(np.cumsum(shares), (0.01, 0.99))
-    darkest = float(codes[min(255, place[0])])
-    spread = float(codes[min(255, place[1])]) - darkest
-    return float(shares @ codes), float(shares[: black + margin + 1].sum()), float(shares[white - margin :].sum()), spread, darkest
+    below = np.cumsum(shares, axis=1)
+    darkest, brightest = (codes[np.minimum(255, np.count_nonzero(below < share, axis=1))] for share in (0.01, 0.99))
+    clipped_white = shares[:, white - margin :].sum(axis=1)
+    return np.stack([shares @ codes, below[:, black + margin], clipped_white, brightest - darkest, darkest], axis=1)
 
 
 def exposure_score(figures: Sequence[float], config: AnalysisConfig) -> float:
-    """How well a frame is exposed, from the five figures of :func:`exposure_of_histogram`.
+    """How well a frame is exposed, from the five figures of :func:`exposure_of_histograms`.
 
     Clipped shares against ``clip_curve``, times how far the mean is from too dark or too bright, the spread from flat, and the
     darkest level from black: a picture lifted as a whole shows it there first.

@@ -17,6 +17,7 @@ Series = NDArray[np.float64]
 Grid = NDArray[np.float32]
 
 QUANTILES = 64  # of the block means of a frame, for the change of brightness that no motion explains
+MEDIAN_CELLS = 240  # at most, spread over the picture: more do not make a median of changes surer, and cost what sorting costs
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,13 @@ def common_change(before: Grid, after: Grid, dark: float) -> Series:
 
     Cells darker than ``dark`` in either frame are left out; 0 where less than a twentieth is lit.
     """
-    lit = (before >= dark) & (after >= dark)
-    relative = np.where(lit, 2.0 * (after - before) / np.maximum(before + after, dark), np.inf)
+    unlit = np.minimum(before, after) < dark
+    relative = after - before
+    relative /= np.maximum(before + after, dark)
+    relative[unlit] = np.inf
     relative.sort(axis=1)
-    count = np.count_nonzero(lit, axis=1)
+    relative *= 2.0
+    count = relative.shape[1] - np.count_nonzero(unlit, axis=1)
     pair = np.arange(len(before))
     low, high = relative[pair, np.maximum(0, (count - 1) // 2)], relative[pair, np.minimum(count // 2, relative.shape[1] - 1)]
     return np.where(count >= 0.05 * relative.shape[1], (low.astype(np.float64) + high) / 2, 0.0)
@@ -69,8 +73,18 @@ def relative_change(before: Grid, after: Grid, dark: float) -> tuple[Series, Gri
     Flicker moves all cells the same way, motion moves them in all directions: the common part is their median. What is left
     is absolute (0..1).
     """
-    common = common_change(before.reshape(len(before), -1), after.reshape(len(after), -1), dark)
-    return common, np.asarray((after - before) - common.astype(np.float32)[:, None, None] * ((before + after) / 2), np.float32)
+    some = spread_places(before[0].size)
+    common = common_change(before.reshape(len(before), -1)[:, some], after.reshape(len(after), -1)[:, some], dark)
+    rest = before + after
+    rest *= common.astype(np.float32)[:, None, None] * np.float32(-0.5)
+    rest += after
+    rest -= before
+    return common, rest
+
+
+def spread_places(cells: int) -> NDArray[np.intp]:
+    """Up to ``MEDIAN_CELLS`` places spread over a grid of so many cells, in step with neither its rows nor its columns."""
+    return np.arange(cells) if cells <= MEDIAN_CELLS else (np.arange(MEDIAN_CELLS) * (cells / MEDIAN_CELLS)).astype(np.intp)
 
 
 def agreed(first: Series, second: Series) -> Series:
@@ -84,18 +98,26 @@ def reversals(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDAr
     A gated second difference: it answers to flicker and flashes, and not to pans and fades (same sign) or cuts (one of
     the two changes is nearly nothing), on which the plain second difference fires.
     """
-    return np.where(first * second < 0, np.minimum(np.abs(first), np.abs(second)), 0.0)
+    back = -second
+    both_up, both_down = np.minimum(first, back), np.maximum(first, back)  # the size of a to-and-fro up, and minus that of one down
+    np.maximum(both_up, np.negative(both_down, out=both_down), out=both_up)
+    return np.maximum(both_up, 0.0, out=both_up)
 
 
-def measure_time(grid: Grid, seconds: Series, noise: float, config: AnalysisConfig) -> TemporalMeasures:
-    """All temporal measures of a clip of at least two frames. ``noise``: sd of a cell's mean from white noise, 0..1."""
+def measure_time(grid: Grid, ordered: Grid, seconds: Series, noise: float, config: AnalysisConfig) -> TemporalMeasures:
+    """All temporal measures of a clip of at least two frames.
+
+    ``ordered``: the cells of each frame by brightness, (frames, cells). ``noise``: sd of a cell's mean from white noise, 0..1.
+    """
     frames = len(grid)
     flat = grid.reshape(frames, -1)
+    some = np.ascontiguousarray(flat[:, spread_places(flat.shape[1])])
     # The same cells ordered by brightness: a pan or zoom moves cells about and leaves their order statistics nearly as they
     # were, a change of brightness moves both. What the two estimates agree on is no motion.
-    ordered = np.sort(flat, axis=1)[:, :: max(1, flat.shape[1] // QUANTILES)]
+    ordered = np.ascontiguousarray(ordered[:, :: max(1, ordered.shape[1] // QUANTILES)])
     common, rest = relative_change(grid[:-1], grid[1:], config.dark_cell)
-    motion = np.sqrt(np.maximum(0.0, np.mean(np.square(rest), axis=(1, 2), dtype=np.float64) - 2 * noise**2))
+    moved = rest.reshape(frames - 1, -1)
+    motion = np.sqrt(np.maximum(0.0, np.einsum("ij,ij->i", moved, moved).astype(np.float64) / moved.shape[1] - 2 * noise**2))
     lit = flat.mean(axis=1) >= config.dark_cell  # out of or into black is a fade, not a cut
     cuts = tuple(frame for frame in find_cuts(motion) if lit[frame] and lit[frame - 1])
 
@@ -104,7 +126,7 @@ def measure_time(grid: Grid, seconds: Series, noise: float, config: AnalysisConf
     for lag in config.flicker_lags:
         if frames <= 2 * lag:
             break
-        cells = common if lag == 1 else common_change(flat[:-lag, ::2], flat[lag:, ::2], config.dark_cell)
+        cells = common if lag == 1 else common_change(some[:-lag], some[lag:], config.dark_cell)
         change = agreed(cells, common_change(ordered[:-lag], ordered[lag:], config.dark_cell))
         gains = change if lag == 1 else gains
         middle = slice(lag, frames - lag)
@@ -115,13 +137,14 @@ def measure_time(grid: Grid, seconds: Series, noise: float, config: AnalysisConf
 
     local = 0.0
     if frames > 2:
-        by_cell = reversals(rest[:-1], rest[1:]).mean(axis=0)
-        local = float(np.percentile(by_cell, 95))
+        by_cell = np.sort(reversals(rest[:-1], rest[1:]).mean(axis=0), axis=None)
+        local = float(by_cell[round(0.95 * (by_cell.size - 1))])
     allowed = config.flicker_local_free + noise + config.flicker_local_motion * float(np.mean(motion))
     counted_local = max(0.0, local - allowed) * config.flicker_local_weight
     combined = float(np.hypot(global_rms, counted_local))
 
-    holds = find_holds(grid, common, rest, seconds, noise, config)
+    plain = largest(np.diff(grid, axis=0))
+    holds = find_holds(grid, plain, common, rest, seconds, noise, config)
     span = frame_span(seconds)
     findings = [
         Finding("freeze", float(seconds[a]), float(seconds[b]), a, min(1.0, (seconds[b] - seconds[a]) / max(span, 1e-9))) for a, b in holds
@@ -133,7 +156,7 @@ def measure_time(grid: Grid, seconds: Series, noise: float, config: AnalysisConf
         motion=float(np.median(motion)),
         frozen_share=float(sum(b - a for a, b in holds) / (frames - 1)),
         longest_freeze_s=float(max((seconds[b] - seconds[a] + step for a, b in holds), default=0.0)),
-        repeated_share=repeated_share(grid, config.freeze_level + 4.0 * noise),
+        repeated_share=repeated_share(plain, config.freeze_level + 4.0 * noise),
         first_frame_jump=head, last_frame_jump=tail, cuts=cuts,
         flicker_series=flicker, motion_series=np.concatenate([[np.nan], motion]), findings=tuple(findings),
     )  # fmt: skip
@@ -173,15 +196,22 @@ def end_jumps(common: Series, cuts: tuple[int, ...]) -> tuple[float, float]:
     return head, tail
 
 
-def find_holds(grid: Grid, common: Series, rest: Grid, seconds: Series, noise: float, config: AnalysisConfig) -> list[tuple[int, int]]:
+def largest(values: NDArray[np.floating]) -> Series:
+    """Largest magnitude in each entry of ``values`` (entries, rows, columns)."""
+    flat = values.reshape(len(values), -1)
+    return np.asarray(np.maximum(flat.max(axis=1), -flat.min(axis=1)), np.float64)
+
+
+def find_holds(
+    grid: Grid, plain: Series, common: Series, rest: Grid, seconds: Series, noise: float, config: AnalysisConfig
+) -> list[tuple[int, int]]:
     """Runs (first frame, last frame) in which the picture stands still for at least ``freeze_min_s``.
 
     Each run is compared with its first frame, so that slow motion adds up and is not taken for a freeze. Brightness common
     to all cells is taken off: a frozen picture that flickers is frozen. Needs 8 held frames a second at least.
-    ``common`` and ``rest``: :func:`relative_change` between neighbours.
+    ``plain``: largest change between neighbours; ``common`` and ``rest``: :func:`relative_change` between them.
     """
     level = config.freeze_level + 4.0 * noise
-    plain = np.abs(np.diff(grid, axis=0)).max(axis=(1, 2))
     still = (plain <= level) | (_moved(grid[:-1], grid[1:], common, rest, config) <= level)
     holds: list[tuple[int, int]] = []
     start = 0
@@ -209,18 +239,19 @@ def find_holds(grid: Grid, common: Series, rest: Grid, seconds: Series, noise: f
 def _moved(before: Grid, after: Grid, common: Series, rest: Grid, config: AnalysisConfig) -> Series:
     """Largest change of a cell for each pair of frames, common brightness taken off (where cells may be clipped, not looked at)."""
     comparable = (before <= config.bright_cell) & (after <= config.bright_cell)
-    size = np.abs(rest)
-    changed = np.where(comparable, size, 0.0).max(axis=(1, 2)) - 0.06 * np.abs(common)
-    return np.where((common == 0) | (comparable.mean(axis=(1, 2)) < 0.2), size.max(axis=(1, 2)), changed)
+    everywhere = largest(rest)
+    if comparable.all():
+        return np.where(common == 0, everywhere, everywhere - 0.06 * np.abs(common))
+    changed = largest(rest * comparable) - 0.06 * np.abs(common)
+    return np.where((common == 0) | (comparable.mean(axis=(1, 2)) < 0.2), everywhere, changed)
 
 
-def repeated_share(grid: Grid, level: float, reach: int = 6) -> float:
+def repeated_share(change: Series, level: float, reach: int = 6) -> float:
     """Share of frames that repeat the one before while their neighbours move: a stutter, or a lower frame rate in disguise.
 
-    A frame repeats when no cell changed by more than ``level`` and the largest change within ``reach`` frames is five
+    A frame repeats when its ``change``, the largest of a cell, is at most ``level`` and the largest change within ``reach`` frames is five
     times its own at least; steady slow motion, whose steps are all alike, does not count.
     """
-    change = np.abs(np.diff(grid, axis=0)).max(axis=(1, 2))
     padded = np.pad(change, reach, mode="edge")
     around = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).max(axis=1)
     return float(np.mean((change <= level) & (5 * change <= around) & (around > level)))

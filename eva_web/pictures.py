@@ -27,6 +27,8 @@ FORMAT = "1"  # part of every cache key: raise it when pictures look different
 ANSWER_SECONDS = 30.0  # a clip that takes longer to decode counts as unreadable
 MAX_CACHE_BYTES = 1_000_000_000  # about 15,000 clips with both pictures
 SUFFIXES = {"series": ".json", "workflow": ".json"}  # by kind; all others are pictures
+# What the agent's measuring pass makes too, by kind: its name under ``pictures`` in the history.
+MEASURED = {"thumb": "thumbnail", "filmstrip": "scrub_strip"}
 PRUNE_EVERY = 500  # new pictures between two looks at the cache's size
 
 
@@ -197,8 +199,33 @@ def made_of(request: Request, kind: str, name: str) -> tuple[Path, str]:
 
     descriptor, status = open_clip(request, name)
     os.close(descriptor)
+    if (kept := _measured(request, kind, name, status)) is not None:
+        return kept
     source = Path(os.path.realpath(request.app.index.folder.root / name))
     return request.app.pictures.get(kind, name, source, status)
+
+
+def _measured(request: Request, kind: str, name: str, clip: os.stat_result) -> tuple[Path, str] | None:
+    """What the agent's measuring pass left of the clip, where it is there and no older than the clip; None: it is to be made.
+
+    The history may come from elsewhere: only what lies in the cache is handed out.
+    """
+    row = request.app.index.row(name)
+    entry = request.app.store.entry(row.alias or name if row is not None else name) or {}
+    told = entry.get("pictures")
+    given = told.get(MEASURED.get(kind, "")) if isinstance(told, dict) else None
+    if not isinstance(given, str):
+        return None
+    try:
+        folder = os.path.realpath(request.app.pictures.folder)
+        path = Path(os.path.realpath(Path(folder).parent / given))
+        held = path.stat()
+    except (OSError, ValueError) as error:  # pruned meanwhile; ValueError: a NUL character in the name
+        log.debug("%s of %r is not there: %s", kind, name, error)
+        return None
+    if not path.is_relative_to(folder) or held.st_mtime_ns < clip.st_mtime_ns:
+        return None
+    return path, f'"{hashlib.sha256(f"{FORMAT} {given} {held.st_mtime_ns} {held.st_size}".encode()).hexdigest()[:40]}"'
 
 
 def _picture(request: Request, kind: str) -> Response:

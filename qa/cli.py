@@ -269,7 +269,7 @@ def build_agent(
         [ComfyClient(url, patience=PATIENCE) for url in settings.api],
         store,
         MultiDimensionalBandit(space=space, seed=args.seed),
-        LazyAnalyzer(),
+        LazyAnalyzer(settings.state_dir),
         PromptGenerator(args.pack or "all", rng_seed=args.seed),
         workflow,
         space=space,

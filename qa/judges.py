@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,34 @@ log = logging.getLogger("eva.judges")
 
 
 class LazyAnalyzer:
-    """The fast analyzer; OpenCV and PyAV are imported with the first clip, while the next one renders already."""
+    """The fast analyzer; OpenCV and PyAV are imported with the first clip, while the next one renders already.
 
-    def __init__(self) -> None:
+    ``state_dir``: the same pass leaves thumbnail, filmstrip and series of every clip below ``cache/`` there, which the review
+    server prunes; ``pictures`` tells of them by paths relative to ``state_dir``. None: nothing is left.
+    """
+
+    def __init__(self, state_dir: Path | None = None) -> None:
+        self._state_dir = state_dir
         self._analyzer: Any = None
 
     def analyze(self, path: Path) -> dict[str, Any]:
         if self._analyzer is None:
+            import cv2
+
             from eva_p1.video_analyzer import VideoAnalyzer
 
+            cv2.setNumThreads(1)  # clips are scored side by side, one thread each
             self._analyzer = VideoAnalyzer()
-        return self._analyzer.analyze(path)
+        if self._state_dir is None:
+            return self._analyzer.analyze(path)
+        shelf = hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()[:2]
+        found = self._analyzer.analyze(path, series=True, pictures=self._state_dir / "cache" / "analysis" / shelf)
+        told = found.get("pictures", {})
+        for name in {"thumbnail", "filmstrip", "scrub_strip", "series"} & told.keys():
+            told[name] = Path(told[name]).relative_to(self._state_dir).as_posix()
+        if why := found["absent"].get("pictures"):
+            log.warning("%s", why)
+        return found
 
 
 def llm_judge(settings: Settings) -> Any:

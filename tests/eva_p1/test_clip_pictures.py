@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from eva_env_base import ClipError
 from eva_p1.clip_pass import Spread
 from eva_p1.clip_pictures import CELLS
 from eva_p1.decode import ClipInfo, quantiser_step_of, read_frames
@@ -45,7 +45,9 @@ def test_pictures_change_no_score_and_leave_nothing_else_behind(tmp_path):
     found = VideoAnalyzer().analyze(clip, pictures=tmp_path / "deep" / "pictures")
     pictures = found.pop("pictures")
     assert found == plain
-    assert sorted(map(str, (tmp_path / "deep" / "pictures").iterdir())) == sorted([pictures["thumbnail"], pictures["filmstrip"]])
+    assert sorted(map(str, (tmp_path / "deep" / "pictures").iterdir())) == sorted(
+        pictures[name] for name in ("thumbnail", "filmstrip", "scrub_strip")
+    )
 
 
 def test_a_clip_without_a_promised_length_gets_a_full_strip(tmp_path):
@@ -80,18 +82,28 @@ def test_a_rotated_clip_stands_upright(tmp_path):
     assert cv2.norm(upright, expected) < 0.5 * cv2.norm(upright, wrong)
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+def test_a_folder_that_cannot_be_written_costs_the_pictures_and_no_score(tmp_path, capsys):
     clip = media.encode(tmp_path / "clip.mp4", counted(3))
     (tmp_path / "taken").write_text("a file", encoding="utf-8")
-    with pytest.raises(ClipError, match="pictures cannot be written to .*taken"):
-        VideoAnalyzer().analyze(clip, pictures=tmp_path / "taken")
+    found = VideoAnalyzer().analyze(clip, pictures=tmp_path / "taken")
+    assert "pictures cannot be written to" in found["absent"]["pictures"] and "taken" in found["absent"]["pictures"]
+    assert found["metrics"]["overall"] > 0 and "pictures" not in found
+    assert main([str(clip), "--pictures", str(tmp_path / "taken")]) == 1 and "cannot be written" in capsys.readouterr().out
+
+
+def test_series_are_kept_beside_the_pictures(tmp_path):
+    clip = media.encode(tmp_path / "clip.mp4", counted(100))
+    found = VideoAnalyzer().analyze(clip, series=True, pictures=tmp_path / "out")
+    held = json.loads(Path(found["pictures"]["series"]).read_text(encoding="utf-8"))
+    assert held.pop("filmstrip_frames") == found["pictures"]["frames"] and held == found["series"]
+    assert {path.name.split(".", 1)[1] for path in (tmp_path / "out").iterdir()} == {"thumb.jpg", "strip.jpg", "scrub.jpg", "series.json"}
 
 
 def test_command_line_pictures(tmp_path, capsys):
     clip = media.encode(tmp_path / "clip.mp4", counted(3))
     assert main([str(clip), "--pictures", str(tmp_path / "out")]) == 0
     told = json.loads(capsys.readouterr().out)["pictures"]
-    assert set(told) == {"thumbnail", "filmstrip", "columns", "cell_width", "cell_height", "frames", "seconds"}
+    assert set(told) == {"thumbnail", "filmstrip", "scrub_strip", "columns", "cell_width", "cell_height", "frames", "seconds"}
 
 
 @pytest.mark.parametrize("promised", [0, 7, 100, 5000])
@@ -122,3 +134,16 @@ def test_quantiser_step_is_the_coders(tmp_path, how, low, high):
 def test_a_coder_that_does_not_tell_has_no_step(tmp_path):
     clip = media.encode(tmp_path / "clip.mkv", media.panned("china", 2), codec="ffv1")
     assert [quantiser_step_of(frame) for frame in read_frames(clip, ClipInfo(), 30)] == [None, None]
+
+
+@pytest.mark.parametrize("frames", [3, 100])
+def test_the_scrub_strip_is_ten_cells_from_first_to_last(tmp_path, frames):
+    clip = media.encode(tmp_path / "clip.mp4", counted(frames))
+    told = VideoAnalyzer().analyze(clip, pictures=tmp_path / "out")["pictures"]
+    strip, sheet = cv2.imread(told["scrub_strip"]), cv2.imread(told["filmstrip"])
+    tall, wide = told["cell_height"], told["cell_width"]
+    assert strip.shape[:2] == (tall, 10 * wide)
+    last = len(told["frames"]) - 1
+    row, column = divmod(last, told["columns"])
+    assert np.abs(strip[:, :wide].astype(int) - sheet[:tall, :wide]).mean() < 4
+    assert np.abs(strip[:, -wide:].astype(int) - sheet[row * tall : (row + 1) * tall, column * wide : (column + 1) * wide]).mean() < 4

@@ -8,10 +8,11 @@ import pytest
 
 from eva_p1 import frame_measures as spatial
 from eva_p1.analysis_config import AnalysisConfig, ScoreCurve
-from eva_p1.metric_scores import exposure_of_histogram, falling, overall_score, ramp
+from eva_p1.metric_scores import exposure_of_histograms, falling, overall_score, ramp
 from eva_p1.temporal_measures import find_cuts, relative_change, reversals
 
 CONFIG = AnalysisConfig()
+BUFFERS = spatial.Buffers()
 
 
 def steps(sigma: float, contrast: float = 120.0, size: int = 256) -> np.ndarray:
@@ -25,7 +26,7 @@ def steps(sigma: float, contrast: float = 120.0, size: int = 256) -> np.ndarray:
 @pytest.mark.parametrize("sigma", [0.0, 0.5, 1.0, 2.0, 3.0, 4.0])
 @pytest.mark.parametrize("contrast", [40.0, 120.0])
 def test_edge_width_is_the_width_of_a_known_edge(sigma, contrast):
-    energy = spatial.edge_energy([steps(sigma, contrast)], CONFIG, 0.0)
+    energy = spatial.edge_energy(steps(sigma, contrast)[None], CONFIG, 0.0, BUFFERS)
     expected = np.hypot(sigma, CONFIG.blur_scales[0])
     # A cross-section wider than the 11 pixels looked at is cut, so that wide edges come out up to 15 % narrower.
     assert spatial.edge_width([energy], CONFIG.blur_scales) == pytest.approx(expected, rel=0.15)
@@ -34,20 +35,20 @@ def test_edge_width_is_the_width_of_a_known_edge(sigma, contrast):
 def test_edge_width_with_noise_taken_off():
     rng = np.random.default_rng(3)
     noisy = np.clip(steps(2.0) + rng.normal(0, 10, (256, 256)), 0, 255).astype(np.uint8)
-    energy = spatial.edge_energy([noisy], CONFIG, spatial.noise_sigma([noisy]))
+    energy = spatial.edge_energy(noisy[None], CONFIG, spatial.noise_sigma(noisy[None], BUFFERS), BUFFERS)
     assert spatial.edge_width([energy], CONFIG.blur_scales) == pytest.approx(np.hypot(2.0, 1.2), rel=0.1)
 
 
 def test_no_edge_no_width():
-    assert spatial.edge_energy([np.full((64, 64), 90, np.uint8)], CONFIG, 0.0) is None
-    assert spatial.edge_energy([np.zeros((16, 64), np.uint8)], CONFIG, 0.0) is None
+    assert spatial.edge_energy(np.full((1, 64, 64), 90, np.uint8), CONFIG, 0.0, BUFFERS) is None
+    assert spatial.edge_energy(np.zeros((1, 16, 64), np.uint8), CONFIG, 0.0, BUFFERS) is None
 
 
 @pytest.mark.parametrize("sigma", [0.0, 2.0, 5.0, 10.0, 20.0])
 def test_noise_sigma_is_the_noise(sigma):
     rng = np.random.default_rng(1)
     picture = np.clip(np.linspace(60, 190, 256)[None, :] + rng.normal(0, sigma, (256, 256)), 0, 255)
-    assert spatial.noise_sigma([np.rint(picture).astype(np.uint8)]) == pytest.approx(sigma, rel=0.06, abs=0.35)
+    assert spatial.noise_sigma(np.rint(picture).astype(np.uint8)[None], BUFFERS) == pytest.approx(sigma, rel=0.06, abs=0.35)
 
 
 @pytest.mark.parametrize("period", [8.0, 6.4, 16.0, 10.0])
@@ -86,7 +87,7 @@ def test_busiest_tiles_are_taken():
     picture[512:640, 256:384] = np.random.default_rng(6).integers(0, 255, (128, 128))
     tiles = spatial.busiest_tiles(picture, spatial.thin(picture, 320))
     assert len(tiles) == spatial.TILES and tiles[0].shape == (128, 128) and tiles[0].std() > 50
-    assert np.shares_memory(tiles[0], picture) and max(tile.std() for tile in tiles[1:]) < 1
+    assert max(tile.std() for tile in tiles[1:]) < 1
 
 
 def test_a_small_frame_is_its_own_tile():
@@ -116,11 +117,11 @@ def test_find_cuts():
     assert find_cuts(motion) == (), "two large changes in a row are a flash or fast motion"
 
 
-def test_exposure_of_histogram_in_both_ranges():
+def test_exposure_of_histograms_in_both_ranges():
     shares = np.zeros(256)
     shares[16] = shares[235] = 0.5
-    assert exposure_of_histogram(shares, full_range=False, margin=2) == pytest.approx((0.5, 0.5, 0.5, 1.0, 0.0))
-    mean, low, high, spread, darkest = exposure_of_histogram(shares, full_range=True, margin=2)
+    assert exposure_of_histograms(shares[None], full_range=False, margin=2)[0] == pytest.approx((0.5, 0.5, 0.5, 1.0, 0.0))
+    mean, low, high, spread, darkest = exposure_of_histograms(shares[None], full_range=True, margin=2)[0]
     assert (
         mean == pytest.approx((16 + 235) / 510)
         and (low, high) == (0, 0)

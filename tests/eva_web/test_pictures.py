@@ -51,6 +51,38 @@ def test_thumb(site: Any, clip: str, tmp_path: Path) -> None:
     assert pixels.shape == (96, 160, 3) and abs(pixels.mean() - 80) < 12  # frame 8 of 0 to 23
 
 
+def kept_picture(site: Any, told: str, *, age: float) -> bytes:
+    """A clip whose history names ``told`` as its thumbnail: a file ``age`` seconds newer than the clip."""
+    path = site.state / told
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\xff\xd8 a picture made while measuring")
+    site.made("a.mp4", file=False, pictures={"thumbnail": told})
+    os.utime(path, (1_700_000_000 + age, 1_700_000_000 + age))
+    return path.read_bytes()
+
+
+def test_what_the_measuring_pass_left_is_not_made_again(site: Any, clip: str) -> None:
+    held = kept_picture(site, "cache/analysis/ab/a.thumb.jpg", age=5)
+    answer = site.get("/thumb/a.mp4")
+    assert answer.status == 200 and answer.body == held
+    assert site.get("/thumb/a.mp4", If_None_Match=answer.headers["etag"]).status == 304
+
+
+@pytest.mark.parametrize(
+    ("told", "age"), [("cache/analysis/ab/a.thumb.jpg", -5.0), ("manual/a.thumb.jpg", 5.0), ("cache/../../secret.jpg", 5.0)]
+)
+def test_an_older_picture_or_one_outside_the_cache_is_not_handed_out(site: Any, clip: str, told: str, age: float) -> None:
+    held = kept_picture(site, told, age=age)
+    answer = site.get("/thumb/a.mp4")
+    assert answer.status == 200 and answer.body != held
+
+
+@pytest.mark.parametrize("told", [None, 7, "a text", {"thumbnail": 3}, {"thumbnail": "cache/gone.jpg"}, {"thumbnail": "cache/\0"}])
+def test_what_was_not_kept_is_made(site: Any, clip: str, told: Any) -> None:
+    site.made("a.mp4", file=False, pictures=told)
+    assert site.get("/thumb/a.mp4").status == 200
+
+
 def test_filmstrip_shows_first_to_last(site: Any, clip: str, tmp_path: Path) -> None:
     pixels = pixels_of(site.get("/filmstrip/a.mp4").body, tmp_path)
     assert pixels.shape == (96, 1600, 3)

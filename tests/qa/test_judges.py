@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from eva_env_base import resolve_settings
+from eva_p1.agent_results import as_analysis
 from qa.cli import build_parser
-from qa.judges import deep_judge, explain_missing_taste, llm_judge
+from qa.judges import LazyAnalyzer, deep_judge, explain_missing_taste, llm_judge
 
 
 def processor(*reasons: str) -> SimpleNamespace:
@@ -52,3 +54,27 @@ def test_a_key_without_the_package_is_said(monkeypatch: pytest.MonkeyPatch, capl
     monkeypatch.setattr("qa.judges.has_module", lambda _name: False)
     assert llm_judge(resolve_settings(build_parser().parse_args(["--openrouter-key", "sk-flag"]))) is None
     assert "openai package is not installed" in caplog.text and "sk-" not in caplog.text
+
+
+def test_the_measuring_pass_leaves_pictures_and_series_below_the_state(tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    from tests import media
+
+    clip = media.encode(tmp_path / "a.mp4", media.panned("china", 5, size=(64, 48)))
+    found = LazyAnalyzer(tmp_path / "state").analyze(clip)
+    told = found["pictures"]
+    assert cv2.getNumThreads() == 1
+    for name in ("thumbnail", "filmstrip", "scrub_strip", "series"):
+        assert told[name].startswith("cache/analysis/") and (tmp_path / "state" / told[name]).stat().st_size > 100
+    entry = as_analysis(found, clip)
+    assert entry.pictures["series"] == told["series"] and "frames" not in entry.pictures
+    assert "pictures" not in LazyAnalyzer().analyze(clip)
+
+
+def test_a_state_that_cannot_hold_pictures_costs_no_score(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from tests import media
+
+    clip = media.encode(tmp_path / "a.mp4", media.panned("china", 5, size=(64, 48)))
+    (tmp_path / "state").write_text("a file", encoding="utf-8")
+    found = LazyAnalyzer(tmp_path / "state").analyze(clip)
+    assert found["metrics"]["overall"] >= 0 and "pictures" not in found and "cannot be written" in caplog.text
