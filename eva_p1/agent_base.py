@@ -23,6 +23,7 @@ from eva_p1.agent_choice import Chooser, PromptSource
 from eva_p1.agent_hooks import HookChain
 from eva_p1.agent_ledger import Ledger
 from eva_p1.agent_live import STATUS_NAME, Board, LiveWriter
+from eva_p1.agent_report import REPORT_NAME, ReportWriter
 from eva_p1.agent_requests import RequestDesk
 from eva_p1.agent_results import as_analysis, build_entry, failure_kind, take_clip_patiently
 from eva_p1.agent_scoring import ScoringPool
@@ -106,6 +107,7 @@ class EnhancedVideoAgentV4(LaneService):
         self._pool: ScoringPool | None = None
         self._error: BaseException | None = None
         self._order: OrderWriter | None = None
+        self._report: ReportWriter | None = None
         self._worth: Worth | None = None
 
     # ------------------------------------------------------------ the three calls of the contract
@@ -161,6 +163,7 @@ class EnhancedVideoAgentV4(LaneService):
             self.desk.begin()
             if self.state_dir is not None:
                 self._order = OrderWriter(self.ledger.store, self.bandit, self.state_dir / ORDER_NAME, write_live, self._clock)
+                self._report = ReportWriter(self.ledger.store, self.bandit, self.state_dir / REPORT_NAME, write_live, self._clock)
             resumed = self._resumed_jobs()
             self._lanes = [Lane(client, self, resumed.get(server_name(client))) for client in self.clients]
             for lane in self._lanes:
@@ -171,6 +174,8 @@ class EnhancedVideoAgentV4(LaneService):
                 self._drain()
                 if self._order is not None:
                     self._order.publish()
+                if self._report is not None:
+                    self._report.publish(self.spend.report())
                 if self._ended_by_person():
                     self.stop("a person asked for no further clip")
         except KeyboardInterrupt:
@@ -311,6 +316,8 @@ class EnhancedVideoAgentV4(LaneService):
             self.ledger.store.flush()
         except StateError as error:
             log.error("the views could not be written: %s; the journal is complete", error)
+        if self._report is not None:
+            self._report.publish(self.spend.report(), last=True)
         if live is not None:
             live.stop()
         else:

@@ -210,6 +210,10 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         answer=obj({"version": STRING, "lang": STRING, "simulator": BOOLEAN, "token_required": BOOLEAN, "video_dir_found": BOOLEAN}),
     ),
     ("GET", "/api/stats"): Operation("Counts.", answer=ref("Stats")),
+    ("GET", "/api/bandit"): Operation(
+        "What the agent last published about what it learned.",
+        answer=obj({"report": maybe(OBJECT), "age_seconds": maybe(NUMBER), "agent_alive": BOOLEAN}),
+    ),
     ("GET", "/api/agent"): Operation("What the agent said last.", answer=STATUS),
     ("GET", "/api/agent/preview"): Operation("The clip that is being made.", kind="image/jpeg", more=_NO_PICTURE),
     ("GET", "/api/videos"): Operation(

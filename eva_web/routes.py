@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from eva_web import api_clip, api_control, api_insights, api_read, api_write, media, pages, pictures
+from eva_web import api_bandit, api_clip, api_control, api_insights, api_read, api_write, media, pages, pictures
 from eva_web.messages import HttpError, Request, Response
 from eva_web.metrics import metrics
 from eva_web.openapi import openapi
@@ -57,6 +57,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/actions", api_read.actions),
     Route("GET", "/api/changes", api_read.changes),
     Route("GET", "/api/insights", api_insights.insights),
+    Route("GET", "/api/bandit", api_bandit.bandit),
     # the agent
     Route("GET", "/api/agent/preview", api_control.preview),
     Route("GET", "/api/requests", api_control.requests),

@@ -116,10 +116,10 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_OK
     check_arguments(args)
     if args.status:
-        from qa.status import describe
+        from qa.status import show
 
         setup_logging("WARNING")
-        print(describe(settings.state_dir, load_space(args) if args.space or args.levels or args.dimension else None))
+        show(settings.state_dir, load_space(args) if args.space or args.levels or args.dimension else None)
         return EXIT_OK
     if args.export_prior is not None:
         return export_prior(settings.state_dir, args.export_prior)

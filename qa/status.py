@@ -2,63 +2,69 @@
 
 from __future__ import annotations
 
+import io
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
 from eva_p1.agent_ledger import Ledger
+from eva_p1.agent_report import bandit_report
 from eva_p1.multi_bandit import MultiDimensionalBandit
 from eva_p1.prior import kept_prior
 from eva_p1.search_space import SearchSpace
+from eva_state.keys import combo_key
 from eva_state.live import STALE_SECONDS, read_live
 from eva_state.store import StateStore
-from qa.display import duration, minutes
+from qa.bandit_view import bandit_view, failure_lines, plain_table, titled, with_reason
+from qa.display import duration, minutes, score_style
 
 TOP = 10
+WIDTH = 80  # of a text that goes to no terminal
 
 
 def describe(state_dir: Path, space: SearchSpace | None = None, clock: Callable[[], float] = time.time) -> str:
-    """The tables as text. Raises ``StateError`` where the folder cannot be read."""
+    """The status as text without colours. Raises ``StateError`` where the folder cannot be read."""
+    out = io.StringIO()
+    show(state_dir, space, clock, Console(file=out, width=WIDTH, color_system=None))
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def show(state_dir: Path, space: SearchSpace | None = None, clock: Callable[[], float] = time.time, console: Console | None = None) -> None:
+    """Prints the status. Raises ``StateError`` where the folder cannot be read."""
+    console = console or Console(highlight=False, soft_wrap=False)
     if not state_dir.is_dir():
-        return f"No state in {state_dir} yet: nothing was tried. Start with python run_agent_qa.py, or name the folder with --state-dir."
+        nothing = f"No state in {state_dir} yet: nothing was tried. Start with python run_agent_qa.py, or name the folder with --state-dir."
+        return console.print(Text(nothing))
     with StateStore(state_dir, role="reader") as store:
         known = space or SearchSpace.from_dict(store.space() or {})
         prior = kept_prior(state_dir)
         bandit = MultiDimensionalBandit(space=prior.known_to(known))
         bandit.warm_start(prior.results)
-        Ledger(store, bandit).warm_start()
+        ledger = Ledger(store, bandit)
+        ledger.warm_start()
+        for job in ledger.in_flight_jobs():
+            ledger.mark_in_flight(job.params)
         stats = store.stats()
         parts = [
-            _now(state_dir, clock()),
-            f"{stats['total_generated']} clips, {stats['total_rated']} rated, {len(_failed(store))} failed tries, "
-            f"{stats['combos_tried']} of {bandit.arm_count} combos tried, {minutes(_cost(store))}",
+            Text(_now(state_dir, clock())),
+            Text(
+                f"{stats['total_generated']} clips, {stats['total_rated']} rated, {len(_failed(store))} failed tries, "
+                f"{stats['combos_tried']} of {bandit.arm_count} combos tried, {minutes(_cost(store))}"
+            ),
             _best(store.combo_stats()),
-            _bets(bandit),
+            _learned(bandit),
             _bans(store.bans()),
             _flight(store.in_flight(), clock()),
             _failures(_failed(store)),
         ]
-    return "\n\n".join(part for part in parts if part)
-
-
-def table(title: str, heads: Iterable[str], rows: list[tuple[Any, ...]]) -> str:
-    """An aligned text table; numbers to the right."""
-    lines = [tuple(heads), *[tuple(str(cell) for cell in row) for row in rows]]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    numeric = [all(not isinstance(row[column], str) for row in rows) for column in range(len(widths))]
-
-    def shown(line: tuple[str, ...]) -> str:
-        return "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in zip(line, widths, numeric)).rstrip()
-
-    return "\n".join([title, *("  " + shown(line) for line in lines)])
-
-
-class _Figure(float):
-    """A number that prints with three decimals."""
-
-    def __str__(self) -> str:
-        return f"{self:.3f}"
+    for number, part in enumerate(part for part in parts if part is not None):
+        if number:
+            console.print()
+        console.print(part)
 
 
 def _now(state_dir: Path, at: float) -> str:
@@ -78,41 +84,47 @@ def _cost(store: StateStore) -> float:
     return made + sum(float(failure.get("cost_minutes") or 0) for failure in store.failures())
 
 
-def _best(stats: dict[str, dict[str, Any]]) -> str:
-    rows = []
-    for key, item in stats.items():
-        if item["N"]:
-            rows.append((_Figure(item["S"] / item["N"]), _Figure(max(item["scores"], default=0.0)), item["N"], key))
+def _best(stats: dict[str, dict[str, Any]]) -> RenderableType | None:
+    rows = [(item["S"] / item["N"], max(item["scores"], default=0.0), item["N"], key) for key, item in stats.items() if item["N"]]
     if not rows:
-        return ""
+        return None
     rows.sort(key=lambda row: (-row[0], -row[2], row[3]))
     title = f"Best combos by mean reward (top {min(TOP, len(rows))} of {len(rows)})"
-    return table(title, ("mean", "best", "tries", "combo"), rows[:TOP])
+    table = plain_table(("mean", True), ("best", True), ("tries", True), ("combo", False))
+    for mean, best, tries, key in rows[:TOP]:
+        table.add_row(Text(f"{mean:.3f}", style=score_style(mean)), f"{best:.3f}", str(tries), key)
+    return titled(title, table)
 
 
-def _bets(bandit: MultiDimensionalBandit) -> str:
+def _learned(bandit: MultiDimensionalBandit) -> RenderableType:
     try:
+        report = bandit_report(bandit)
         bet = bandit.recommend()
     except ValueError as error:
-        return f"Nothing to recommend: {error}"
-    key = f"{bet['sampler']}|{bet['scheduler']}|{bet['fps']}|{bet['cfg_scale']}|{bet['steps']}|{bet['width']}x{bet['height']}"
-    return f"Would bet on  {key}  expecting {bet['mean']:.3f} ± {bet['sd']:.3f}"
+        return Text(f"Nothing to recommend: {error}")
+    line = Text(f"Would bet on  {combo_key(bet)}  expecting {bet['mean']:.3f} ± {bet['sd']:.3f}")
+    return Group(line, Text(), bandit_view(report)) if report["tries"] else line
 
 
-def _bans(bans: dict[str, dict[str, Any]]) -> str:
+def _bans(bans: dict[str, dict[str, Any]]) -> RenderableType:
     if not bans:
-        return "Nothing is banned."
+        return Text("Nothing is banned.")
     newest = sorted(bans.items(), key=lambda item: -item[1]["ts"])
-    rows = [(key, str(ban["by"] or "?"), _day(ban["ts"]), str(ban["reason"])) for key, ban in newest[:TOP]]
     more = f", the newest {TOP}" if len(bans) > TOP else ""
-    return table(f"{len(bans)} ban{'s' * (len(bans) != 1)}{more}", ("combo", "by", "when", "reason"), rows)
+    title = f"{len(bans)} ban{'s' * (len(bans) != 1)}{more}"
+    table = plain_table(("by", False), ("when", True), ("combo and reason", False))
+    for key, ban in newest[:TOP]:
+        table.add_row(str(ban["by"] or "?"), _day(ban["ts"]), with_reason(key, ban["reason"]))
+    return titled(title, table)
 
 
-def _flight(jobs: list[dict[str, Any]], at: float) -> str:
+def _flight(jobs: list[dict[str, Any]], at: float) -> RenderableType | None:
     if not jobs:
-        return ""
-    rows = [(str(job.get("combo_key")), str(job.get("api")), _age(job.get("submitted_at"), at)) for job in jobs]
-    return table(f"{len(jobs)} in flight", ("combo", "server", "since"), rows)
+        return None
+    table = plain_table(("combo", False), ("server", False), ("since", True))
+    for job in jobs:
+        table.add_row(str(job.get("combo_key")), str(job.get("api")), _age(job.get("submitted_at"), at))
+    return titled(f"{len(jobs)} in flight", table)
 
 
 def _failed(store: StateStore) -> list[dict[str, Any]]:
@@ -120,14 +132,8 @@ def _failed(store: StateStore) -> list[dict[str, Any]]:
     return [failure for failure in store.failures() if failure.get("kind") not in ("withdrawn", "skipped")]
 
 
-def _failures(shown: list[dict[str, Any]]) -> str:
-    if not shown:
-        return ""
-    rows = []
-    for failure in shown[-5:]:
-        reason = " ".join(str(failure.get("reason")).split())
-        rows.append((str(failure.get("kind")), str(failure.get("combo_key")), reason[:100]))
-    return table(f"Failed tries (last {len(rows)} of {len(shown)})", ("kind", "combo", "reason"), rows)
+def _failures(shown: list[dict[str, Any]]) -> RenderableType | None:
+    return failure_lines(shown[-5:], len(shown)) if shown else None
 
 
 def _day(ts: float) -> str:

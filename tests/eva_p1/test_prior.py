@@ -124,6 +124,12 @@ def test_what_is_no_prior_is_named(content: str, said: str, tmp_path: Path) -> N
 def test_results_that_make_no_sense_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
     bandit = MultiDimensionalBandit(space=SMALL_SPACE, seed=1)
     good: dict[str, Any] = {"combo_key": combo_key(GOOD), "reward": 0.5, "count": 3, "source": "human"}
-    bad: list[dict[str, Any]] = [{**good, "count": 0}, {**good, "source": "a friend"}, {**good, "reward": 2}, {**good, "combo_key": "x"}, {"reward": 0.5}]
+    bad: list[dict[str, Any]] = [
+        {**good, "count": 0},
+        {**good, "source": "a friend"},
+        {**good, "reward": 2},
+        {**good, "combo_key": "x"},
+        {"reward": 0.5},
+    ]
     assert bandit.warm_start([good, *bad]) == 1
     assert len([record for record in caplog.records if "left out" in record.getMessage()]) == len(bad)

@@ -35,6 +35,7 @@ PRIVATE = [
     "/api/config",
     "/api/changes",
     "/api/bans",
+    "/api/bandit",
     "/video/a.mp4",
     "/thumb/a.mp4",
     "/nowhere",
