@@ -14,7 +14,7 @@ from eva_state.clip_index import SORTS, Search
 from eva_state.keys import normalise_pattern, pattern_of
 from eva_state.live import STALE_SECONDS, age_of, read_live
 from eva_state.video_folder import NotAClip, check_name
-from eva_web.arms import count_arms
+from eva_web.arms import count_arms, own_fields
 from eva_web.fields import MAX_NAME, Query
 from eva_web.messages import HttpError, Request, Response, json_response
 from eva_web.ranges import Validators, precondition
@@ -192,7 +192,11 @@ def options(request: Request) -> Response:
         found[name] = sorted({*found[name], *extra})
     sizes = {tuple(size) for size in [*found["sizes"], *space.get("size", ())] if len(size) == 2}
     found["sizes"] = [list(size) for size in sorted(sizes)]
-    return json_response({**found, "sorts": list(SORTS)})
+    try:
+        own = own_fields(space)
+    except ValueError:  # written by hand, or by a program that knew more
+        own = {}
+    return json_response({**found, "sorts": list(SORTS), "extra": own})
 
 
 def wanted_name(query: Query, field: str = "name") -> str:

@@ -230,7 +230,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/api/export"): Operation("Clips by filters, as CSV.", SEARCH, kind="text/csv"),
     ("GET", "/api/options"): Operation(
         "Values to filter by.",
-        answer=obj({name: {"type": "array"} for name in ("samplers", "schedulers", "fps", "cfg", "steps", "sizes", "defects", "sorts")}),
+        answer=obj(
+            {
+                **{name: {"type": "array"} for name in ("samplers", "schedulers", "fps", "cfg", "steps", "sizes", "defects", "sorts")},
+                "extra": {"type": "object", "additionalProperties": NAMES},
+            }
+        ),
     ),
     ("GET", "/api/video_details"): Operation(
         "Everything known about a clip.",

@@ -1,7 +1,7 @@
 /** The parameters a clip was made with, as a small table, and a badge row for its standing. */
 import { queryString } from './api.js';
 import { byId, h } from './dom.js';
-import { FIELDS, predictedText, short, splitCombo } from './format.js';
+import { FIELDS, ownFields, predictedText, short, splitCombo } from './format.js';
 import { t } from './i18n.js';
 import { scoreList } from './scores.js';
 
@@ -12,6 +12,7 @@ import { scoreList } from './scores.js';
 function comboTable(key, extra = {}) {
   const fields = splitCombo(key);
   const facts = fields ? FIELDS.map((field) => [t(`field.${field}`), fields[field].replace(/^(\d+)x(\d+)$/, '$1×$2')]) : [];
+  for (const name of ownFields(fields)) facts.push([name, fields?.[name] ?? '']);
   for (const [name, value] of Object.entries(extra)) if (value !== undefined && value !== null && value !== '') facts.push([t(`field.${name}`), short(value)]);
   if (!facts.length) return h('p.muted', t('combo.unknown'));
   return h('dl.facts', ...facts.map(([name, value]) => h('div', { class: value.length > 12 ? 'wide' : '' }, h('dt', name), h('dd.mono', { text: value }))));
@@ -19,9 +20,8 @@ function comboTable(key, extra = {}) {
 
 /**
  * Fills the rail: parameters, prompt, scores.
- * @param {string | null} key @param {Record<string, any>} extra as for comboTable
+ * @param {Record<string, any>} extra as for comboTable
  * @param {Record<string, any>} clip its `prompt` and `predicted` rating
- * @param {Record<string, any> | null | undefined} metrics
  */
 export function showAbout(key, extra, { prompt, predicted }, metrics) {
   byId('combo').replaceChildren(comboTable(key, extra));
@@ -31,7 +31,7 @@ export function showAbout(key, extra, { prompt, predicted }, metrics) {
   byId('scores').replaceChildren(expected ?? '', scoreList(metrics));
 }
 
-/** The search page with every clip of that combo. @param {string | null} key */
+/** The search page with every clip of that combo. */
 export function siblingsUrl(key) {
   return `/search?${queryString({ combo: key })}`; // the search page knows `combo` as a filter of its own
 }
@@ -42,7 +42,7 @@ function comboLinks(key) {
   return [h('a', { href: siblingsUrl(key), text: t('review.siblings') }), h('a', { href: `/qa?${queryString({ key })}`, text: t('review.wider_ban') })];
 }
 
-/** A text that is shown short and opens on demand. @param {string} text @param {string} empty */
+/** A text that is shown short and opens on demand. */
 export function longText(text, empty) {
   if (!text) return h('p.muted', empty);
   const p = h('p.prompt', text);

@@ -1,10 +1,6 @@
 /** Numbers, times and combos as people read them. */
 import { language, t } from './i18n.js';
 
-/**
- * @param {number | null | undefined} value
- * @param {number} [digits]
- */
 export function fixed(value, digits = 2) {
   return typeof value === 'number' && Number.isFinite(value) ? value.toFixed(digits) : '–';
 }
@@ -12,23 +8,21 @@ export function fixed(value, digits = 2) {
 /** The rating expected for a clip, with how sure that is: 6.4 ± 0.9. @param {{mean: number, sd: number} | null | undefined} predicted */
 export const predictedText = (predicted) => (predicted ? `${fixed(predicted.mean, 1)} ± ${fixed(predicted.sd, 1)}` : '');
 
-/** Shortest form: 7, not 7.0. @param {any} value */
+/** Shortest form: 7, not 7.0. */
 export const short = (value) => (typeof value === 'number' ? String(Number(value.toFixed(6))) : value === null || value === undefined ? '–' : String(value));
 
-/** @param {number} value */
 export const whole = (value) => new Intl.NumberFormat(language()).format(value);
 
-/** Clock in a clip: 0:03.25. @param {number} seconds */
+/** Clock in a clip: 0:03.25. */
 export function clock(seconds) {
   if (!Number.isFinite(seconds)) return '0:00.00';
   const minutes = Math.floor(seconds / 60);
   return `${minutes}:${(seconds - minutes * 60).toFixed(2).padStart(5, '0')}`;
 }
 
-/** @param {number} megabytes */
 export const fileSize = (megabytes) => (megabytes < 1 ? t('unit.kb', { n: Math.max(1, Math.round(megabytes * 1000)) }) : t('unit.mb', { n: fixed(megabytes, 1) }));
 
-/** Time left: "40 s", "3 min", "2 h 5 min". @param {number} seconds */
+/** Time left: "40 s", "3 min", "2 h 5 min". */
 export function duration(seconds) {
   if (seconds < 90) return t('time.s', { n: Math.max(1, Math.round(seconds)) });
   const minutes = Math.round(seconds / 60);
@@ -51,32 +45,34 @@ export function moment(when) {
 
 export const FIELDS = ['sampler', 'scheduler', 'fps', 'cfg', 'steps', 'size'];
 
-/**
- * Splits a combo key (or a pattern with `*`) into its six fields; null when it is not one.
- * @param {string | null | undefined} key
- * @returns {Record<string, string> | null}
- */
+/** Splits a combo key (or a pattern with `*`) into its six fields and the user's own dimensions; null when it is not one. */
 export function splitCombo(key) {
   const parts = (key ?? '').split('|');
-  if (parts.length !== FIELDS.length) return null;
-  return Object.fromEntries(FIELDS.map((field, i) => [field, parts[i].trim()]));
+  const own = parts.slice(FIELDS.length).map((part) => part.split('='));
+  if (parts.length < FIELDS.length || own.some((pair) => pair.length !== 2)) return null;
+  return Object.fromEntries([...FIELDS.map((field, i) => [field, parts[i]]), ...own].map(([field, value]) => [field.trim(), value.trim()]));
 }
 
-/** @param {Record<string, string>} fields an empty field means any */
-export const joinCombo = (fields) => FIELDS.map((field) => (fields[field] ?? '').trim() || '*').join('|');
+/** The user's own dimensions among the fields of a combo, in the order of a key. @returns {string[]} */
+export const ownFields = (fields) => Object.keys(fields ?? {}).filter((field) => !FIELDS.includes(field)).sort();
 
-/**
- * The combo key of params as the server writes it, or null where one is missing.
- * @param {Record<string, any> | null | undefined} params
- */
+/** @param {Record<string, string>} fields an empty field means any */
+export function joinCombo(fields) {
+  const text = (/** @type {string} */ field) => (fields[field] ?? '').trim();
+  const own = ownFields(fields).filter((field) => !['', '*'].includes(text(field)));
+  return [...FIELDS.map((field) => text(field) || '*'), ...own.map((field) => `${field}=${text(field)}`)].join('|');
+}
+
+/** The combo key of params as the server writes it, or null where one is missing. */
 export function comboOf(params) {
   if (!params) return null;
   const { sampler, scheduler, fps, cfg_scale: cfg, steps, width, height } = params;
   if ([sampler, scheduler, fps, cfg, steps, width, height].some((value) => value === undefined || value === null)) return null;
-  return `${sampler}|${scheduler}|${short(fps)}|${short(cfg)}|${short(steps)}|${short(width)}x${short(height)}`;
+  const own = Object.keys(params.extra ?? {}).sort().map((name) => `|${name}=${short(params.extra[name])}`);
+  return `${sampler}|${scheduler}|${short(fps)}|${short(cfg)}|${short(steps)}|${short(width)}x${short(height)}${own.join('')}`;
 }
 
-/** A combo for a sentence: euler · beta · 16 fps · cfg 7 · 20 steps · 832×480. @param {string | null | undefined} key */
+/** A combo for a sentence: euler · beta · 16 fps · cfg 7 · 20 steps · 832×480. */
 export function comboText(key) {
   const fields = splitCombo(key);
   if (!fields) return key ?? '–';
@@ -89,22 +85,19 @@ export function comboText(key) {
     t('combo.cfg', { v: say('cfg') }),
     t('combo.steps', { v: say('steps') }),
     say('size').replace('x', '×'),
+    ...ownFields(fields).map((field) => `${field} ${say(field)}`),
   ].join(' · ');
 }
 
-/**
- * A combo key or pattern as the filters the search knows; a `*` leaves its field out.
- * @param {string | null | undefined} key
- * @returns {Record<string, string>}
- */
+/** A combo key or pattern as the filters the search knows; a `*` leaves its field out. */
 export function comboFilters(key) {
-  const filters = Object.fromEntries(Object.entries(splitCombo(key) ?? {}).filter(([, value]) => value !== '*'));
+  const filters = Object.fromEntries(Object.entries(splitCombo(key) ?? {}).filter(([field, value]) => value !== '*' && FIELDS.includes(field)));
   const [width, height] = (filters.size ?? '').split('x');
   delete filters.size;
   return height ? { ...filters, width, height } : filters;
 }
 
-/** The last part of a clip's name, and the folder before it. @param {string} name */
+/** The last part of a clip's name, and the folder before it. */
 export function splitName(name) {
   const cut = name.lastIndexOf('/') + 1;
   return { folder: name.slice(0, cut), file: name.slice(cut) };

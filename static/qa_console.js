@@ -1,10 +1,10 @@
 /** The QA page: bans, from one clip's combo to any pattern, each looked at before and undone with a click. */
-import { ApiError, getJSON, watchUrl } from './api.js';
+import { ApiError, getJSON, orElse, watchUrl } from './api.js';
 import { CONFIRM_ABOVE, ban, banPreview, previewText, unban } from './ban_wrapper.js';
 import { badges, poster } from './clip_card.js';
 import { siblingsUrl } from './combo_view.js';
 import { button, byId, debounce, h } from './dom.js';
-import { FIELDS, comboOf, comboText, fixed, joinCombo, moment, splitCombo, splitName } from './format.js';
+import { FIELDS, comboOf, comboText, fixed, joinCombo, moment, ownFields, splitCombo, splitName, whole } from './format.js';
 import { hasText, t, tn } from './i18n.js';
 import { live } from './live.js';
 import { outbox } from './outbox.js';
@@ -32,6 +32,7 @@ class QaConsole {
       size: (options.sizes ?? []).map((/** @type {any} */ size) => (Array.isArray(size) ? size.join('x') : size)),
     };
     byId('ban-fields').append(...FIELDS.map((field) => this.#field(field, values[/** @type {keyof typeof values} */ (field)] ?? [])));
+    for (const [name, levels] of Object.entries(options.extra ?? {})) this.#own(name, levels);
     const form = /** @type {HTMLFormElement} */ (byId('ban-form'));
     const soon = debounce(() => this.#preview(), PREVIEW_MS);
     byId('ban-fields').addEventListener('input', () => {
@@ -60,48 +61,59 @@ class QaConsole {
     let key = asked.get('key');
     const name = asked.get('name');
     if (!key && name) {
-      try {
-        const { details } = await getJSON('/api/video_details', { name });
-        key = comboOf(details?.params);
-      } catch (error) {
-        if (!(error instanceof ApiError)) throw error;
+      const found = await orElse(getJSON('/api/video_details', { name }), (error) => {
         byId('ban-preview').textContent = error.message;
-      }
+      });
+      key = comboOf(found?.details?.params);
     }
     this.fill(key);
     await this.refresh();
   }
 
+  /** A field for a dimension of the user's own. @param {string} name @param {any[]} [values] */
+  #own(name, values = []) {
+    if (!this.#fields[name]) byId('ban-fields').append(this.#field(name, values));
+  }
+
   /** @param {string} field @param {any[]} values */
   #field(field, values) {
+    const label = FIELDS.includes(field) ? t(`field.${field}`) : field;
     const list = `values-${field}`;
     const input = /** @type {HTMLInputElement} */ (h('input', { class: 'input mono', id: `ban-${field}`, list, placeholder: t('any'), maxlength: 60, spellcheck: 'false' }));
     this.#fields[field] = input;
-    const any = button({ label: t('qa.any_field', { field: t(`field.${field}`) }), icon: 'close', iconOnly: true, class: 'quiet small', onClick: () => {
+    const any = button({ label: t('qa.any_field', { field: label }), icon: 'close', iconOnly: true, class: 'quiet small', onClick: () => {
       input.value = '';
       input.dispatchEvent(new Event('input', { bubbles: true }));
       input.focus();
     } });
-    return h('div', { class: 'ban-field' }, h('label', { class: 'field', for: `ban-${field}` }, h('span', { text: t(`field.${field}`) })),
-      h('div', { class: 'with-clear' }, input, any), h('datalist', { id: list }, ...values.map((value) => h('option', { value }))));
+    return h('div.ban-field', h('label', { class: 'field', for: `ban-${field}` }, h('span', label)),
+      h('div.with-clear', input, any), h('datalist', { id: list }, ...values.map((value) => h('option', { value }))));
   }
 
   /** Puts a combo or pattern into the fields. @param {string | null} key */
   fill(key) {
     const fields = splitCombo(key) ?? {};
-    for (const field of FIELDS) this.#fields[field].value = fields[field] === '*' ? '' : (fields[field] ?? '');
+    for (const name of ownFields(fields)) this.#own(name);
+    for (const field of Object.keys(this.#fields)) this.#fields[field].value = fields[field] === '*' ? '' : (fields[field] ?? '');
     this.#pattern();
     this.#preview();
   }
 
+  /** @param {string | null} key */
+  #show(key) {
+    this.fill(key);
+    byId('ban-sampler').scrollIntoView({ block: 'center' });
+    byId('ban-sampler').focus();
+  }
+
   get #key() {
-    return joinCombo(Object.fromEntries(FIELDS.map((field) => [field, this.#fields[field].value])));
+    return joinCombo(Object.fromEntries(Object.entries(this.#fields).map(([field, input]) => [field, input.value])));
   }
 
   #pattern() {
     const key = this.#key;
     byId('ban-pattern').textContent = key;
-    for (const field of FIELDS) this.#fields[field].parentElement?.classList.toggle('set', this.#fields[field].value.trim() !== '');
+    for (const input of Object.values(this.#fields)) input.parentElement?.classList.toggle('set', input.value.trim() !== '');
   }
 
   /** @param {boolean} allowed */
@@ -118,10 +130,10 @@ class QaConsole {
     const turn = this.#asked;
     const say = (/** @type {string} */ mood, /** @type {string} */ title, text = '') => {
       box.dataset.mood = mood;
-      box.replaceChildren(h('strong', { text: title }), h('span', { class: 'muted', text }));
+      box.replaceChildren(h('strong', title), h('span', { class: 'muted', text }));
     };
     this.#allow(false);
-    if (FIELDS.every((field) => !this.#fields[field].value.trim())) return say('idle', t('qa.choose'), t('qa.choose_why'));
+    if (Object.values(this.#fields).every((input) => !input.value.trim())) return say('idle', t('qa.choose'), t('qa.choose_why'));
     try {
       const preview = await banPreview({ key });
       if (turn !== this.#asked) return undefined;
@@ -148,7 +160,7 @@ class QaConsole {
   // ------------------------------------------------------------ lists
   async refresh() {
     try {
-      [this.#bans] = await Promise.all([getJSON('/api/bans'), this.#suspects(this.#order)]);
+      [this.#bans] = await Promise.all([getJSON('/api/bans'), this.#suspects(this.#order), this.#advise()]);
       this.#bans.sort((a, b) => (b.ts ?? 0) - (a.ts ?? 0));
       this.#drawBans();
     } catch (error) {
@@ -162,23 +174,50 @@ class QaConsole {
     const shown = this.#bans.filter((item) => words.every((word) => `${item.key} ${item.reason ?? ''} ${item.by ?? ''}`.toLowerCase().includes(word)));
     byId('ban-count').textContent = String(this.#bans.length);
     byId('bans').replaceChildren(...shown.map((item) => this.#banItem(item)));
-    if (!shown.length) byId('bans').append(h('li', { class: 'muted', text: t(this.#bans.length ? 'qa.none_found' : 'qa.none') }));
+    if (!shown.length) byId('bans').append(h('li.muted', t(this.#bans.length ? 'qa.none_found' : 'qa.none')));
   }
 
   /** @param {Record<string, any>} item */
   #banItem(item) {
     const who = hasText(`by.${item.by}`) ? t(`by.${item.by}`) : (item.by ?? '–');
     return h(
-      'li',
-      { class: 'ban' },
-      h('div', { class: 'ban-what' },
-        h('span', { class: 'mono', text: comboText(item.key) }),
-        h('span', { class: 'muted ban-why', text: [item.reason || t('qa.no_reason'), who, moment(item.ts)].join(' · ') })),
-      button({ label: t('qa.edit'), class: 'quiet small', onClick: () => { this.fill(item.key); byId('ban-fields').scrollIntoView({ block: 'center' }); } }),
+      'li.ban',
+      h('div.ban-what',
+        h('span.mono', comboText(item.key)),
+        h('span.muted.ban-why', [item.reason || t('qa.no_reason'), who, moment(item.ts)].join(' · '))),
+      button({ label: t('qa.edit'), class: 'quiet small', onClick: () => this.#show(item.key) }),
       button({ label: t('qa.unban'), class: 'small', onClick: () => {
         unban(item.key);
         this.#bans = this.#bans.filter((other) => other !== item);
         this.#drawBans();
+      } }),
+    );
+  }
+
+  /** What the bandit would ban, with its evidence. */
+  async #advise() {
+    const { report, age_seconds: age, agent_alive: alive } = await getJSON('/api/bandit');
+    const items = report?.ban_suggestions ?? [];
+    byId('advice').hidden = false;
+    byId('advice-intro').hidden = !items.length;
+    const made = report && t('qa.advice_age', { when: moment(Date.now() / 1000 - age) });
+    byId('advice-age').textContent = [made, report && !alive && t('qa.advice_old')].filter(Boolean).join(' · ');
+    byId('advice-list').replaceChildren(...items.map((/** @type {any} */ item) => this.#adviceItem(item)));
+    if (!items.length) byId('advice-list').append(h('li.muted', t(report ? 'qa.advice_none' : 'qa.advice_wait')));
+  }
+
+  /** @param {Record<string, any>} item */
+  #adviceItem(item) {
+    const facts = [['tries', whole(item.tries)], ['mean', fixed(item.mean)], ['best', fixed(item.best)], ['upper', fixed(item.upper)], ['arms', whole(item.arms)]];
+    return h(
+      'li.advice',
+      h('div.advice-what',
+        h('span.mono', comboText(item.key)),
+        h('dl.advice-facts',
+          ...facts.map(([name, value]) => h('div', {}, h('dt.muted', t(`qa.fact_${name}`)), h('dd', value))))),
+      button({ label: t('qa.advice_use'), class: 'small', attrs: { title: item.reason }, onClick: () => {
+        this.#show(item.key);
+        this.#reason.value = item.reason;
       } }),
     );
   }
@@ -191,7 +230,7 @@ class QaConsole {
     const found = order === 'newest' ? await getJSON('/api/search', { ...query, sort: 'newest' }) : await lowest(order, query);
     if (order !== this.#order) return;
     byId('suspects').replaceChildren(...found.items.map((/** @type {any} */ clip) => this.#suspect(clip)));
-    if (!found.items.length) byId('suspects').append(h('li', { class: 'muted', text: t(order === 'manual' ? 'qa.none_rated' : 'qa.no_clips') }));
+    if (!found.items.length) byId('suspects').append(h('li.muted', t(order === 'manual' ? 'qa.none_rated' : 'qa.no_clips')));
   }
 
   /** @param {import('./clip_card.js').Found} clip */
@@ -199,14 +238,13 @@ class QaConsole {
     const key = clip.combo_key ?? comboOf(clip.params);
     const { file } = splitName(clip.name);
     return h(
-      'li',
-      { class: 'suspect' },
+      'li.suspect',
       h('a', { href: watchUrl(clip.name), class: 'suspect-link', 'aria-label': t('qa.watch', { name: file }) }, poster(clip.name, clip.exists)),
-      h('div', { class: 'suspect-text' },
-        h('span', { class: 'badges' }, typeof clip.score === 'number' && h('span', { class: `badge plain ${grade(clip.score)}`, text: fixed(clip.score) }), ...badges(clip)),
+      h('div.suspect-text',
+        h('span.badges', typeof clip.score === 'number' && h('span', { class: `badge plain ${grade(clip.score)}`, text: fixed(clip.score) }), ...badges(clip)),
         h('a', { href: siblingsUrl(key), class: 'mono suspect-combo', text: comboText(key) })),
-      h('div', { class: 'row' },
-        button({ label: t('qa.wider'), class: 'quiet small', attrs: { disabled: !key }, onClick: () => { this.fill(key); byId('ban-sampler').scrollIntoView({ block: 'center' }); byId('ban-sampler').focus(); } }),
+      h('div.row',
+        button({ label: t('qa.wider'), class: 'quiet small', attrs: { disabled: !key }, onClick: () => this.#show(key) }),
         button({ label: t('ban.do'), icon: 'ban', class: 'small', attrs: { disabled: !key }, onClick: () => ban({ key }, { reason: this.#reason.value.trim() }) })),
     );
   }
@@ -221,12 +259,6 @@ async function lowest(sort, query) {
 }
 
 startPage('qa').then(async () => {
-  let options = {};
-  try {
-    options = await getJSON('/api/options');
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    console.warn('the values to choose from could not be read:', error.message);
-  }
-  await new QaConsole(options).start();
+  const options = await orElse(getJSON('/api/options'), (error) => console.warn('the values to choose from could not be read:', error.message));
+  await new QaConsole(options ?? {}).start();
 });

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 pytestmark = pytest.mark.e2e
@@ -62,3 +64,29 @@ def test_one_click_ban_of_a_clip_and_a_wider_one_from_it(make_site, page):
     page.wait_for_selector("#bans >> text=dpmpp_2m · beta")
     page.click(".toast:has-text('Banned') >> text=Undo")
     site.until(lambda: site.get("/api/bans"), [])
+
+
+def test_suggestions_come_with_evidence_and_fill_the_form(make_site, page):
+    site = make_site(clips=9)
+    page.goto(site.url + "/qa")
+    page.wait_for_selector("#advice-list >> text=Suggestions appear once the agent")
+    suggestion = {
+        **{"key": "uni_pc|karras|*|*|*|*|shift=5", "tries": 7, "mean": 0.213, "best": 0.3, "expected": 0.2, "upper": 0.31, "arms": 54},
+        "reason": "7 tries, mean 0.21, best 0.30; with 95 % probability it is worth at most 0.31",
+    }
+    other = {**suggestion, "key": "euler|simple|*|*|*|*", "tries": 3}
+    (site.state_dir / "bandit_report.json").write_text(json.dumps({"ban_suggestions": [suggestion, other]}), encoding="utf-8")
+    page.reload()
+    page.wait_for_selector(".advice >> nth=1")
+    assert "no agent runs now" in page.text_content("#advice-age")
+    first = page.text_content(".advice >> nth=0")
+    assert all(word in first for word in ("uni_pc · karras", "shift 5", "7", "0.21", "0.30", "0.31", "54"))
+    page.click(".advice >> nth=0 >> button")
+    assert page.text_content("#ban-pattern") == suggestion["key"] and page.input_value("#ban-shift") == "5"
+    assert page.input_value("#ban-reason") == suggestion["reason"]
+    page.click(".advice >> nth=1 >> button")
+    assert page.text_content("#ban-pattern") == other["key"]
+    page.wait_for_selector("#ban-preview >> text=Touches 3 clips")
+    page.click("#ban-submit")
+    site.until(lambda: [ban["key"] for ban in site.get("/api/bans")], [other["key"]])
+    page.wait_for_selector(".advice >> nth=1", state="detached")
