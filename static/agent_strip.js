@@ -24,9 +24,7 @@ export class AgentStrip {
   #facts = h('dl.agent-facts');
   #servers = h('ul.agent-servers', { 'aria-label': t('agent.servers') });
   #say = h('p.agent-say', { role: 'status' });
-  /** @type {Record<string, any>} */
   #agent = {};
-  /** @type {ReturnType<typeof paceOf>} */
   #pace = null;
   /** @type {{action: Action, until: number} | null} what was asked and is not done yet */
   #asked = null;

@@ -2,11 +2,6 @@
 
 /** An answer that is not a success. `status` 0: no answer at all (offline, server away). */
 export class ApiError extends Error {
-  /**
-   * @param {string} message
-   * @param {number} status
-   * @param {Record<string, any>} [body]
-   */
   constructor(message, status, body = {}) {
     super(message);
     this.name = 'ApiError';
@@ -22,7 +17,6 @@ export class ApiError extends Error {
 
 /**
  * What a request answers, or what `failed` makes of a refusal or a lost connection. A mistake in the page is thrown on.
- * @template T
  * @param {Promise<T>} asked
  * @param {(error: ApiError) => any} failed
  * @returns {Promise<T>}
@@ -57,7 +51,6 @@ async function send(path, options) {
 }
 
 /**
- * @param {string} path
  * @param {Record<string, any>} [query] empty values are left out
  * @param {{signal?: AbortSignal, headers?: Record<string, string>}} [options]
  */
@@ -71,10 +64,6 @@ export async function getJSON(path, query = {}, options = {}) {
   return (await getResponse(path, query, options)).json();
 }
 
-/**
- * @param {string} path
- * @param {object} body
- */
 export async function postJSON(path, body) {
   const text = JSON.stringify(body);
   // A kept-alive request survives the tab being closed; browsers allow that up to 64 KiB.
@@ -83,7 +72,6 @@ export async function postJSON(path, body) {
   return response.json();
 }
 
-/** @param {Record<string, any>} query */
 export function queryString(query) {
   const params = new URLSearchParams();
   for (const [key, value] of Object.entries(query)) {
@@ -98,6 +86,7 @@ export const videoUrl = (name) => `/video/${clipPath(name)}`;
 export const thumbUrl = (name) => `/thumb/${clipPath(name)}`;
 export const filmstripUrl = (name) => `/filmstrip/${clipPath(name)}`;
 export const watchUrl = (name) => `/watch?${queryString({ name })}`;
+export const compareUrl = (name) => `/compare?${queryString({ name })}`;
 
 /** A new id for an action: the server applies the same id only once. */
 export function newId() {

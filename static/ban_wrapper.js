@@ -15,7 +15,6 @@ export const CONFIRM_ABOVE = 20;
 
 /**
  * Asks what a ban would touch.
- * @param {Target} target
  * @returns {Promise<Preview>}
  */
 export async function banPreview(target) {
@@ -25,7 +24,6 @@ export async function banPreview(target) {
   return { queued, rated, mean: answer.rated_mean ?? null, armsBefore: answer.arms_before ?? null, armsLeft: answer.arms_left ?? null, total: queued + rated };
 }
 
-/** @param {Preview} preview */
 export function previewText(preview) {
   const parts = [tn('ban.queued', preview.queued), tn('ban.rated', preview.rated)];
   if (preview.rated && preview.mean !== null) parts.push(t('ban.mean', { n: preview.mean.toFixed(1) }));
@@ -36,7 +34,6 @@ export function previewText(preview) {
 /**
  * Bans after looking: refuses what leaves nothing to try, asks where many clips are touched.
  * Where the server cannot be asked, the ban waits in the outbox; the server refuses a ruinous one itself.
- * @param {Target} target
  * @param {{reason?: string, onUndo?: () => void, quiet?: boolean}} [options]
  * @returns {Promise<import('./outbox.js').Action | null>} null when nothing was banned
  */
@@ -66,10 +63,7 @@ export async function ban(target, options = {}) {
   return action;
 }
 
-/**
- * @param {string} key
- * @returns {import('./outbox.js').Action}
- */
+/** @returns {import('./outbox.js').Action} */
 export function unban(key) {
   const action = outbox.add('unban', { combo_key: key });
   toast(t('ban.lifted', { what: comboText(key) }), { kind: 'good', undo: () => outbox.undo(action.id) });

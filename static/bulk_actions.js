@@ -39,14 +39,12 @@ export class BulkActions extends Emitter {
       button({ label: t('bulk.none'), icon: 'close', class: 'small quiet', onClick: () => this.set([]) }));
   }
 
-  /** @param {Found[]} clips */
   set(clips) {
     this.chosen = new Map(clips.slice(0, MOST).map((clip) => [clip.name, clip]));
     if (clips.length > MOST) toast(t('bulk.most', { n: MOST }));
     this.#changed();
   }
 
-  /** @param {Found[]} clips @param {boolean} on */
   put(clips, on) {
     for (const clip of clips) {
       if (on && this.chosen.size < MOST) this.chosen.set(clip.name, clip);
@@ -68,7 +66,6 @@ export class BulkActions extends Emitter {
   /** Rates what each clip's rating becomes; null leaves the clip alone. */
   async #each(change) {
     const clips = [...this.chosen.values()];
-    /** @type {string[]} */
     const ids = [];
     let left = 0;
     const stopped = (error) => toast(t('bulk.stopped', { n: ids.length, why: error.message }), { kind: 'error' });
@@ -132,7 +129,6 @@ export class BulkActions extends Emitter {
 
 /**
  * Asks about each, a few at once, and takes the answers in the order of the items.
- * @template T, A
  * @param {T[]} items @param {(item: T) => Promise<A> | A} look @param {(item: T, answer: A) => void} take
  */
 async function inTurn(items, look, take) {

@@ -8,7 +8,7 @@ import { t, textOr } from './i18n.js';
 const FIELDS = ['sampler', 'scheduler', 'fps', 'cfg', 'steps', 'size'];
 const label = (value) => (typeof value === 'string' ? value.replace(/^(\d+)x(\d+)$/, '$1×$2') : short(value));
 const field = (name) => t(`field.${name}`);
-/** A metric as people call it. @param {string} name */
+/** A metric as people call it. */
 export const metricName = (name) => (name === 'score' ? t('field.score') : textOr(`score.${name}`, name));
 
 function layout(c, more = {}) {
@@ -21,7 +21,7 @@ function layout(c, more = {}) {
 
 const axis = (c, more = {}) => ({ gridcolor: c.line, zerolinecolor: c.line, linecolor: c.line, fixedrange: true, automargin: true, ...more });
 
-/** Best so far over tries or GPU minutes. @param {any} progress @param {'pull'|'minutes'} by @param {Colours} c @returns {Figure} */
+/** Best so far over tries or GPU minutes. @param {'pull'|'minutes'} by */
 export function progressChart(progress, by, c) {
   const x = progress[by];
   const line = (name, y, more) => ({ type: 'scatter', x, y, name, ...more });
@@ -42,13 +42,12 @@ export function progressChart(progress, by, c) {
   }) };
 }
 
-/** One small chart a setting: shrunken means with intervals. @param {any} effects @param {string} outcome @param {boolean} narrow @param {Colours} c @returns {Figure} */
+/** One small chart a setting: shrunken means with intervals. */
 export function effectsChart(effects, outcome, narrow, c) {
   const shown = FIELDS.filter((name) => effects.fields[name]?.length > 1);
   const columns = narrow ? 1 : Math.min(3, shown.length);
   const rows = Math.ceil(shown.length / columns);
   const data = [];
-  /** @type {Record<string, any>} */
   const axes = {};
   const annotations = [];
   const all = shown.flatMap((name) => effects.fields[name]);
@@ -76,7 +75,7 @@ export function effectsChart(effects, outcome, narrow, c) {
   return { data, layout: layout(c, { ...axes, annotations, shapes, margin: { l: 90, r: 8, t: 22, b: 28 } }) };
 }
 
-/** Sampler against scheduler. @param {any} effects @param {Colours} c @returns {Figure} */
+/** Sampler against scheduler. */
 export function pairsChart(effects, c) {
   const names = (side) => [...new Set(effects.pairs.map((cell) => cell[side]))].sort();
   const [samplers, schedulers] = [names('sampler'), names('scheduler')];
@@ -102,7 +101,7 @@ function mix(from, to, share) {
   return `rgb(${a.slice(0, 3).map((v, i) => Math.round(v + (b[i] - v) * share)).join(', ')})`;
 }
 
-/** Correlation of every metric with the rating. @param {any[]} metrics those with one, best first @param {Colours} c @returns {Figure} */
+/** Correlation of every metric with the rating. @param {any[]} metrics those with one, best first */
 export function metricsChart(metrics, c) {
   const items = [...metrics].reverse();
   const tone = (item) => (item.low > 0 ? c.good : item.high < 0 ? c.poor : c.muted);
@@ -117,7 +116,7 @@ export function metricsChart(metrics, c) {
   };
 }
 
-/** Clips by one metric and their rating. @param {any} metric @param {Colours} c @returns {Figure} */
+/** Clips by one metric and their rating. */
 export function dotsChart(metric, c) {
   const spread = (i) => (((i * 7919) % 100) / 100 - 0.5) * 0.3; // equal marks side by side
   return {
@@ -127,7 +126,7 @@ export function dotsChart(metric, c) {
   };
 }
 
-/** First mark against the repeated one. @param {number[][]} pairs @param {Colours} c @returns {Figure} */
+/** First mark against the repeated one. */
 export function repeatsChart(pairs, c) {
   /** @type {Map<string, number>} */
   const counts = new Map();
@@ -141,7 +140,7 @@ export function repeatsChart(pairs, c) {
   };
 }
 
-/** GPU minutes a day. @param {any[][]} days @param {Colours} c @returns {Figure} */
+/** GPU minutes a day. */
 export function costChart(days, c) {
   return {
     data: [{ type: 'bar', width: days.length < 8 ? 0.1 * days.length : undefined, x: days.map((day) => day[0]), y: days.map((day) => day[1]), customdata: days.map((day) => day[2]), marker: { color: c.accent }, hovertemplate: `%{x}<br>%{y:.1f} · ${t('insights.clips')} %{customdata}<extra></extra>` }],

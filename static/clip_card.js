@@ -11,11 +11,7 @@ const HOVER_MS = 120; // a pointer that only passes starts nothing
 /** @typedef {{name: string, score: number|null, manual_overall: number|null, rated: boolean, banned: boolean, reference: boolean,
  *             params: Record<string, any>, combo_key?: string|null, prompt?: string|null, created?: number, exists: boolean}} Found */
 
-/**
- * A still of the clip; while the pointer rests on it or the link has focus, the clip plays in its place.
- * @param {string} name
- * @param {boolean} exists
- */
+/** A still of the clip; while the pointer rests on it or the link has focus, the clip plays in its place. */
 export function poster(name, exists) {
   const box = h('span.poster');
   if (!exists) {
@@ -25,9 +21,7 @@ export function poster(name, exists) {
   const image = h('img', { src: thumbUrl(name), alt: '', loading: 'lazy', decoding: 'async' });
   image.addEventListener('error', () => image.replaceWith(h('span.poster-gone.muted', t('clip.no_picture'))));
   box.append(image);
-  /** @type {HTMLVideoElement | null} */
   let video = null;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   const stop = () => {
     clearTimeout(timer);
@@ -56,7 +50,7 @@ export function poster(name, exists) {
   return box;
 }
 
-/** Rating, reference, ban, missing file: whatever applies. @param {Found} clip */
+/** Rating, reference, ban, missing file: whatever applies. */
 export function badges(clip) {
   const all = [];
   if (typeof clip.manual_overall === 'number') {
@@ -67,14 +61,13 @@ export function badges(clip) {
   return all;
 }
 
-/** A file's name; where room is short its middle gives way, as names often begin alike. @param {string} name @param {string} [title] */
+/** A file's name; where room is short its middle gives way, as names often begin alike. */
 export function fileName(name, title = name) {
   const { file } = splitName(name);
   const cut = Math.max(file.length - TAIL, 0);
   return h('span.tile-name', { title }, h('span', file.slice(0, cut)), h('span', file.slice(cut)));
 }
 
-/** @param {Found} clip */
 export function posterCard(clip) {
   const p = clip.params ?? {};
   return h('div.tile',
@@ -87,7 +80,7 @@ export function posterCard(clip) {
 
 export const COLUMNS = ['clip', 'score', 'mark', 'sampler', 'scheduler', 'fps', 'cfg', 'steps', 'size', 'made'];
 
-/** The table's head row. @param {string} sort @param {(sort: string) => void} choose */
+/** The table's head row. */
 export function tableHead(sort, choose) {
   const sorts = { clip: 'name', score: 'score', mark: 'manual', made: 'newest' };
   return h('div.trow.thead',
@@ -100,7 +93,6 @@ export function tableHead(sort, choose) {
   );
 }
 
-/** @param {Found} clip */
 export function tableRow(clip) {
   const p = clip.params ?? {};
   const cell = (column, content) => h('span', { class: `tc tc-${column}` }, content);

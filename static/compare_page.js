@@ -5,7 +5,7 @@ import { fixed, predictedText, short, splitName } from './format.js';
 import { t, tn } from './i18n.js';
 import { live } from './live.js';
 import { outbox } from './outbox.js';
-import { chooseFour, choosePair, differences, pairKey, reasons } from './pair_choice.js';
+import { chooseFour, choosePair, differences, pairKey, pairWith, reasons } from './pair_choice.js';
 import { PairPlayer } from './pair_player.js';
 import { keys, startPage } from './shell.js';
 
@@ -23,14 +23,11 @@ const VOTES = [
 
 class ComparePage {
   #player = new PairPlayer(byId('pair'));
-  /** @type {Candidate[]} */
   #clips = [];
   #compared = new Set();
   /** @type {Map<string, number>} */
   #seen = new Map();
-  /** @type {Candidate[] | null} */
   #pair = null;
-  /** @type {Candidate[] | null} */
   #next = null;
   /** @type {Array<{actions: string[], pair: Candidate[]}>} */
   #done = [];
@@ -77,6 +74,8 @@ class ComparePage {
     if (!found) return;
     const [{ items }, actions] = found;
     this.#clips = items;
+    const wanted = new URLSearchParams(location.search).get('name');
+    if (!this.#pair && wanted && this.#mode !== 'worst') this.#next = pairWith(wanted, items);
     for (const action of actions) {
       if (action.type === 'compare' && !action.undone) this.#compared.add(pairKey({ name: action.left }, { name: action.right }));
     }

@@ -7,7 +7,6 @@ const SVG = 'http://www.w3.org/2000/svg';
  * `on` (listeners), `style` (custom properties and styles set through CSSOM); anything else is an attribute (`false`/`null` leaves it out).
  * @param {string} tag with its classes, `tag.class.class`
  * @param {Record<string, any> | Node | string | null | false} [props] or the first child
- * @param {...(Node|string|null|undefined|false)} children
  * @returns {any} the element; whoever builds it knows which
  */
 export function h(tag, props, ...children) {
@@ -31,10 +30,7 @@ export function h(tag, props, ...children) {
   return element;
 }
 
-/**
- * An icon of `icons.svg`. Decorative: the control that holds it carries the label.
- * @param {string} name
- */
+/** An icon of `icons.svg`. Decorative: the control that holds it carries the label. */
 export function icon(name) {
   const svg = document.createElementNS(SVG, 'svg');
   svg.setAttribute('class', 'icon');
@@ -48,7 +44,6 @@ export function icon(name) {
 /**
  * A button with an icon, a label and, where a key does the same, the key's hint.
  * @param {{label: string, icon?: string, hint?: string, class?: string, onClick: (event: MouseEvent) => void, iconOnly?: boolean, attrs?: object}} options
- * @returns {HTMLButtonElement}
  */
 export function button(options) {
   const label = options.iconOnly ? null : h('span.btn-label', options.label);
@@ -69,43 +64,35 @@ export function button(options) {
   return element;
 }
 
-/**
- * The element of that id; a missing one is a mistake in the page, so it is reported at once.
- * @param {string} id
- * @returns {any}
- */
+/** The element of that id; a missing one is a mistake in the page, so it is reported at once. */
 export function byId(id) {
   const element = document.getElementById(id);
   if (!element) throw new Error(`the page has no element #${id}`);
   return element;
 }
 
-/** A control of choices `[value, text]`. @param {Array<[any, string]>} choices @param {Record<string, any>} [props] as for `h` */
+/** A control of choices `[value, text]`. @param {Record<string, any>} [props] as for `h` */
 export const select = (choices, props = {}) => h('select.select', { ...props }, ...options(choices));
-/** @param {Array<[any, string]>} choices */
 export const options = (choices) => choices.map(([value, text]) => h('option', { value, text }));
 
 /**
  * Buttons of which one is pressed; `data-value` tells which.
  * @param {Array<[string, string, string?]>} choices value, text and, where needed, a longer explanation
- * @param {(value: string) => void} choose
  */
 export const segments = (choices, choose) =>
   choices.map(([value, text, title]) => h('button.btn.small', { data: { value }, title, text, on: { click: () => choose(value) } }));
 
-/** Tells which of some buttons are pressed. @param {Iterable<HTMLElement>} elements @param {(element: HTMLElement) => boolean} on */
+/** Tells which of some buttons are pressed. */
 export function press(elements, on) {
   for (const element of elements) element.setAttribute('aria-pressed', String(on(element)));
 }
 
 /** Something others listen to: `on` hands over the detail that `emit` was given. */
 export class Emitter extends EventTarget {
-  /** @param {string} type @param {any} [detail] */
   emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 
-  /** @param {string} type @param {(detail: any) => void} action */
   on(type, action) {
     this.addEventListener(type, (event) => action(event.detail));
   }
@@ -114,7 +101,6 @@ export class Emitter extends EventTarget {
 /**
  * Keeps the keyboard focus where it is when a control is clicked with the mouse: otherwise Space, meant
  * for the player, would press the button clicked last.
- * @param {HTMLElement} root
  */
 export function clicksKeepFocus(root) {
   root.addEventListener('mousedown', (event) => {
@@ -123,18 +109,15 @@ export function clicksKeepFocus(root) {
   });
 }
 
-/** Does something once the page as it stands now is on the screen. @param {() => void} action */
+/** Does something once the page as it stands now is on the screen. */
 export const afterPaint = (action) => (document.hidden ? action() : requestAnimationFrame(() => setTimeout(action, 0)));
 
 /**
  * Calls `action` once, `ms` after the last call.
- * @template {any[]} A
  * @param {(...args: A) => void} action
- * @param {number} ms
  * @returns {(...args: A) => void}
  */
 export function debounce(action, ms) {
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   return (...args) => {
     clearTimeout(timer);

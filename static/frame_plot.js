@@ -34,7 +34,6 @@ export class FramePlot {
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', again);
   }
 
-  /** @param {string} name */
   async show(name) {
     this.#series = await orElse(getJSON('/api/series', { name }), (error) => {
       this.#said.textContent = t('series.none', { why: error.message });

@@ -2,7 +2,6 @@
 
 export const LANGUAGES = { en: 'English', uk: 'Українська' };
 
-/** @type {Record<string, string>} */
 let texts = {};
 let current = 'en';
 let plural = new Intl.PluralRules('en');
@@ -34,10 +33,7 @@ export function chooseLanguage(lang) {
 
 export const language = () => current;
 
-/**
- * @param {string} key
- * @param {Record<string, string | number>} [values] put in place of `{name}`
- */
+/** @param {Record<string, string | number>} [values] put in place of `{name}` */
 export function t(key, values = {}) {
   const text = texts[key];
   if (text === undefined) {
@@ -49,8 +45,6 @@ export function t(key, values = {}) {
 
 /**
  * A text that depends on a count: `key.one`, `key.few`, `key.many`, `key.other`.
- * @param {string} key
- * @param {number} n
  * @param {Record<string, string | number>} [values]
  */
 export function tn(key, n, values = {}) {
@@ -61,13 +55,10 @@ export function tn(key, n, values = {}) {
 /** True when the text exists, for names that come from the server. */
 export const hasText = (key) => key in texts;
 
-/** That text, or what stands for it where there is none. @param {string} key @param {string} other */
+/** That text, or what stands for it where there is none. */
 export const textOr = (key, other) => (hasText(key) ? t(key) : other);
 
-/**
- * Fills `data-i18n` (text) and `data-i18n-ATTRIBUTE` (placeholder, aria-label, title) below `root`.
- * @param {ParentNode} root
- */
+/** Fills `data-i18n` (text) and `data-i18n-ATTRIBUTE` (placeholder, aria-label, title) below `root`. */
 export function translate(root) {
   for (const element of root.querySelectorAll('[data-i18n]')) element.textContent = t(element.dataset.i18n ?? '');
   for (const attribute of ['placeholder', 'aria-label', 'title']) {

@@ -28,7 +28,6 @@ function colours() {
   return Object.fromEntries(found);
 }
 
-/** @param {string[]} head @param {any[][]} rows */
 function table(head, rows) {
   const cell = (value) => (value instanceof Node ? h('td', value) : h('td', String(value ?? '–')));
   return h('div.numbers-box', { tabindex: 0 }, h('table', h('thead', h('tr', ...head.map((text) => h('th', { scope: 'col', text })))), h('tbody', ...rows.map((row) => h('tr', ...row.map(cell))))));
@@ -39,11 +38,9 @@ const field = (name) => t(`field.${name}`);
 const interval = (item) => (item.low === undefined ? '–' : `${fixed(item.low)} – ${fixed(item.high)}`);
 
 class InsightsPage {
-  /** @type {Record<string, any>} */
   #data = {};
   /** Plotly, once loaded. */
   #plotly = null;
-  /** @type {Record<string, string>} */
   #chosen = { progress: 'pull', outcome: '', metric: '' };
   /** @type {Map<string, {says: HTMLElement, controls: HTMLElement, chart: HTMLElement, numbers: HTMLDetailsElement}>} */
   #cards = new Map(CARDS.map((name) => [name, this.#card(name)]));

@@ -11,10 +11,7 @@ const MODIFIERS = new Set(['Shift', 'Control', 'Alt', 'Meta', 'AltGraph', 'CapsL
 const BY_PLACE = { Comma: ',', Period: '.', Slash: '/', BracketLeft: '[', BracketRight: ']', Minus: '-', Equal: '=', Semicolon: ';', Quote: "'" };
 const SHOWN = { ArrowLeft: '←', ArrowRight: '→', ArrowUp: '↑', ArrowDown: '↓', Backspace: '⌫', ' ': 'Space', Escape: 'Esc' };
 
-/**
- * The name a binding uses for a key press: `7`, `q`, `Shift+7`, `Ctrl+z`, `ArrowLeft`, `?`.
- * @param {KeyboardEvent} event
- */
+/** The name a binding uses for a key press: `7`, `q`, `Shift+7`, `Ctrl+z`, `ArrowLeft`, `?`. */
 export function keyName(event) {
   let key = event.key;
   const digit = /^(?:Digit|Numpad)(\d)$/.exec(event.code);
@@ -27,14 +24,14 @@ export function keyName(event) {
   return (event.ctrlKey || event.metaKey ? 'Ctrl+' : '') + (event.altKey ? 'Alt+' : '') + shift + letter;
 }
 
-/** How a key is written on a button. @param {string} name */
+/** How a key is written on a button. */
 export const keyLabel = (name) =>
   name
     .split('+')
     .map((part) => SHOWN[part] ?? (part.length === 1 ? part.toUpperCase() : part))
     .join('+');
 
-/** True when the press belongs to a text field or another control. @param {KeyboardEvent} event */
+/** True when the press belongs to a text field or another control. */
 export function typing(event) {
   const target = event.target;
   if (!(target instanceof HTMLElement)) return false;
@@ -46,7 +43,6 @@ export function typing(event) {
 export class Keys {
   /** @type {Map<string, {id: string, keys: string[], run: (event: KeyboardEvent) => void, group: string, shown?: string}>} */
   #commands = new Map();
-  /** @type {Record<string, string[]>} */
   #changed = {};
   /** @type {Map<string, string>} */
   #byKey = new Map();
@@ -62,7 +58,6 @@ export class Keys {
 
   /**
    * @param {string} id names the text `key.ID`
-   * @param {string[]} keys
    * @param {(event: KeyboardEvent) => void} run
    * @param {string} [group] heading in the help: `keys.GROUP`
    * @param {string} [shown] what the help shows where a whole row of keys shares one line
@@ -74,7 +69,6 @@ export class Keys {
 
   /**
    * A button that is a key too; its hint follows the key where that is changed.
-   * @param {string} id @param {string[]} keys @param {() => void} run @param {string} group
    * @param {Record<string, any>} options as for `button` of dom.js
    */
   button(id, keys, run, group, options) {
@@ -87,12 +81,12 @@ export class Keys {
     return element;
   }
 
-  /** Runs `draw` whenever keys were changed. @param {() => void} draw */
+  /** Runs `draw` whenever keys were changed. */
   onChange(draw) {
     document.addEventListener('eva:keys', draw);
   }
 
-  /** The first key of a command, as written on buttons. @param {string} id */
+  /** The first key of a command, as written on buttons. */
   hint(id) {
     const keys = this.#keysOf(id);
     return keys.length ? keyLabel(keys[0]) : '';

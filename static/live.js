@@ -14,7 +14,6 @@ export class Live extends Emitter {
   #etag = '';
   #failures = 0;
   #running = false;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   connected = true;
 
@@ -25,7 +24,7 @@ export class Live extends Emitter {
     this.#ask();
   }
 
-  /** Calls `again` whenever what a page shows may be out of date. @param {() => void} again */
+  /** Calls `again` whenever what a page shows may be out of date. */
   onNews(again) {
     this.on('changes', again);
     this.on('reset', again);

@@ -44,10 +44,8 @@ class MemoryStorage {
 export class Outbox extends Emitter {
   #storage = usableStorage();
   #draining = false;
-  /** @type {string | null} */
   #sending = null;
   #failures = 0;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   /** @type {OutboxState} */
   state = { status: 'saved', waiting: 0, message: '' };
@@ -67,7 +65,6 @@ export class Outbox extends Emitter {
   /**
    * Stores an action and sends it as soon as it is its turn.
    * @param {Action['kind']} kind
-   * @param {Record<string, any>} body
    * @returns {Action}
    */
   add(kind, body) {

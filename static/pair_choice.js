@@ -30,6 +30,16 @@ export function choosePair(clips, compared, seen, random = Math.random, tries = 
 }
 
 /**
+ * A pair with that clip in it, sides shuffled; null where it is not among the clips or alone.
+ * @param {string} name @param {Candidate[]} clips @param {() => number} random in [0,1)
+ */
+export function pairWith(name, clips, random = Math.random) {
+  const clip = clips.find((one) => one.name === name);
+  const other = clip && most(clips.filter((one) => one !== clip), (one) => worth(clip, one) + 0.3 * random());
+  return other ? (random() < 0.5 ? [clip, other] : [other, clip]) : null;
+}
+
+/**
  * Four clips for "which is the worst": a pair worth a vote and two more that fit it.
  * @param {Candidate[]} clips @param {Map<string, number>} seen @param {() => number} random
  * @returns {Candidate[] | null}
@@ -103,7 +113,6 @@ export function reasons(a, b, clips) {
 
 /**
  * The parameters in which the clips differ.
- * @param {...Candidate} clips
  * @returns {Array<{field: string, values: any[]}>}
  */
 export function differences(...clips) {

@@ -13,16 +13,13 @@ const JUMP_S = 0.2; // a larger one is not caught up but sought
 
 /** Events: `broken` (PairClip), `pick` (side). */
 export class PairPlayer extends Playback {
-  /** @type {HTMLElement[]} */
   #sides;
   /** @type {HTMLVideoElement[]} those on screen */
   #videos = [];
   /** @type {Map<string, HTMLVideoElement[]>} loaded pairs by their names */
   #ready = new Map();
-  /** @type {PairClip[]} */
   #clips = [];
 
-  /** @param {HTMLElement} root */
   constructor(root) {
     super();
     this.#sides = ['A', 'B', 'C', 'D'].map((letter) => h('div.stage.pair-side', h('span.pair-letter.badge', letter)));
@@ -50,7 +47,7 @@ export class PairPlayer extends Playback {
     }
   }
 
-  /** Loads a pair that will be wanted next. @param {PairClip[]} clips */
+  /** Loads a pair that will be wanted next. */
   preload(clips) {
     for (const [name, videos] of this.#ready) {
       if (name === nameOf(clips)) return;
@@ -91,7 +88,7 @@ export class PairPlayer extends Playback {
     return found.length && found.every(Boolean) ? Math.min(...found) : 0;
   }
 
-  /** Stops all and moves them by one frame of the slowest clip. @param {number} by */
+  /** Stops all and moves them by one frame of the slowest clip. */
   step(by) {
     const { duration } = this;
     if (!duration) return;

@@ -27,7 +27,7 @@ const svg = (tag, attributes, ...children) => {
  * `free`: any value between the ends, not only `values`; `at`: a value's place, 0 below to 1 above.
  */
 
-/** The axes of some rows and the rows that have an outcome. @param {any[][]} all @returns {{axes: Axis[], rows: any[][], outcome: number}} */
+/** The axes of some rows and the rows that have an outcome. @returns {{axes: Axis[], rows: any[][], outcome: number}} */
 export function axesOf(all) {
   const rated = all.filter((row) => row[7] !== null).length >= ENOUGH_RATED;
   const outcome = rated ? 7 : 6;
@@ -48,7 +48,6 @@ export function axesOf(all) {
  * @param {Axis[]} axes @param {Map<string, [number, number]>} kept the part of each axis, 0 to 1
  */
 export function filtersOf(axes, kept) {
-  /** @type {Record<string, any>} */
   const filters = {};
   let exact = true;
   for (const { name, values, free, at } of axes) {

@@ -6,7 +6,7 @@ const SPEEDS = [0.1, 0.25, 0.5, 1, 1.5, 2, 3];
 const USUAL_FPS = 16;
 const NO_FAULT = ['AbortError', 'NotSupportedError', 'NotAllowedError']; // something newer took over, or an `error` event tells more
 
-/** What is known of a clip's frame rate. @param {number | null | undefined} fps */
+/** What is known of a clip's frame rate. */
 export const fpsOf = (fps) => fps || USUAL_FPS;
 
 /** @returns {HTMLVideoElement} one that makes no sound and takes no focus */
@@ -16,7 +16,7 @@ export function newVideo(props = {}) {
   return video;
 }
 
-/** Frees what an element holds. @param {HTMLVideoElement} video */
+/** Frees what an element holds. */
 export function emptyVideo(video) {
   if (video.src.startsWith('blob:')) URL.revokeObjectURL(video.src);
   video.removeAttribute('src');
@@ -45,7 +45,7 @@ export class Playback extends Emitter {
     this.setSpeed();
   }
 
-  /** Plays, or says through `blocked` that the browser wants a click first. @param {HTMLVideoElement} video */
+  /** Plays, or says through `blocked` that the browser wants a click first. */
   play(video, blocked = () => {}) {
     video.play().catch((error) => {
       if (error.name === 'NotAllowedError') blocked();

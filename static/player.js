@@ -24,7 +24,6 @@ export class Player extends Playback {
   #ahead = [];
   /** @type {{name: string, abort: AbortController} | null} the one being loaded ahead */
   #loading = null;
-  /** @type {Clip | null} */
   clip = null;
   #drawn = ''; // the frame and length that the bar shows
   #marked = 0; // the length for which the findings were drawn
@@ -36,7 +35,6 @@ export class Player extends Playback {
   #play = this.#button('pause', 'pause', '␣', () => this.togglePlay());
   #speedText = h('span.mono.player-speed');
 
-  /** @param {HTMLElement} root */
   constructor(root) {
     super();
     root.classList.add('player');
@@ -72,7 +70,6 @@ export class Player extends Playback {
     keys.add('fullscreen', ['g'], () => this.#fullscreen(), 'player');
   }
 
-  /** @returns {HTMLVideoElement | null} */
   get video() {
     return (this.clip && this.#pool.get(this.clip.name)) ?? null;
   }
@@ -81,7 +78,7 @@ export class Player extends Playback {
     return fpsOf(this.clip?.fps);
   }
 
-  /** Shows a clip from its start, or nothing. What is not needed for its first frame waits for `details`. @param {Clip | null} clip */
+  /** Shows a clip from its start, or nothing. What is not needed for its first frame waits for `details`. */
   show(clip) {
     const before = this.video;
     this.clip = clip;
@@ -194,10 +191,7 @@ export class Player extends Playback {
     this.emit('broken', clip);
   }
 
-  /**
-   * Covers the stage with a few words until the next clip is shown.
-   * @param {string} title @param {string} [text] @param {...Node} controls
-   */
+  /** Covers the stage with a few words until the next clip is shown. */
   message(title, text = '', ...controls) {
     this.#cover.replaceChildren(h('p.cover-title', title), h('p.muted', text), h('div.row.wrap.center', ...controls));
     this.#cover.hidden = false;
@@ -219,7 +213,7 @@ export class Player extends Playback {
     this.#play.querySelector('use')?.setAttribute('href', `/static/icons.svg#${this.paused ? 'play' : 'pause'}`);
   }
 
-  /** Stops and moves by whole frames, around the ends too. @param {number} frames */
+  /** Stops and moves by whole frames, around the ends too. */
   step(frames) {
     const { video } = this;
     if (!video || !video.duration) return;

@@ -24,7 +24,7 @@ function stored() {
   }
 }
 
-/** Why a clip comes now: what the metrics say of it, and what the person said of others like it. @param {Record<string, any>} why */
+/** Why a clip comes now: what the metrics say of it, and what the person said of others like it. */
 export const whyBadge = (why) =>
   h('span.badge', { title: t(`queue.why_${why.of}`, { n: why.ratings }), text: t('queue.why', { auto: fixed(1 + 9 * why.score, 1), own: fixed(1 + 9 * why.rated, 1) }) });
 
@@ -77,7 +77,7 @@ export class QueueBar extends Emitter {
     return RERANKED.has(this.settings.order);
   }
 
-  /** The order the server really used. @param {string | null} used */
+  /** The order the server really used. */
   used(used) {
     const { order } = this.settings;
     this.#note.textContent = used && used !== order && RERANKED.has(order) ? t(`queue.no_${order.replace(/^.*_/, '')}`) : '';

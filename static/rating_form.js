@@ -22,7 +22,6 @@ const DRAFTS = 'eva.draft.';
 
 /** Events: `rate` (overall mark, 1 to 10), `edit` (the draft changed). */
 export class RatingForm extends Emitter {
-  /** @type {Rating} */
   #draft = {};
   #name = '';
   #active = 0;
@@ -64,8 +63,7 @@ export class RatingForm extends Emitter {
 
   /**
    * The draft as it would be sent with an overall mark.
-   * @param {number} overall @param {string[]} [more] defects added to those chosen
-   * @returns {Rating}
+   * @param {string[]} [more] defects added to those chosen
    */
   ratingWith(overall, more = []) {
     const { comments = '', defects = [], ...rest } = this.#draft;
@@ -78,7 +76,6 @@ export class RatingForm extends Emitter {
 
   /**
    * Takes a clip's rating, or its draft where this tab has one. It is seen with the next `draw`.
-   * @param {string} name
    * @param {Rating | null} rating what is saved or on its way
    */
   take(name, rating) {
@@ -95,25 +92,24 @@ export class RatingForm extends Emitter {
     this.draw();
   }
 
-  /** Fills the draft with what a taken-back rating said, but for its mark. @param {Rating} rating */
+  /** Fills the draft with what a taken-back rating said, but for its mark. */
   restore(rating) {
     const { overall_quality: _, defects = [], ...rest } = rating;
     this.#set({ ...rest, defects: defects.filter((id) => id !== 'unusable') });
     this.#note.value = this.#draft.comments ?? '';
   }
 
-  /** Shows an overall mark without touching what is being typed. @param {number} overall */
+  /** Shows an overall mark without touching what is being typed. */
   mark(overall) {
     this.#draft = { ...this.#draft, overall_quality: overall };
     this.draw();
   }
 
-  /** Once sent, the draft is no longer one. @param {string} name */
+  /** Once sent, the draft is no longer one. */
   static forget(name) {
     sessionStorage.removeItem(DRAFTS + name);
   }
 
-  /** @param {string} id */
   toggleDefect(id) {
     const defects = this.#draft.defects ?? [];
     this.#set({ defects: defects.includes(id) ? defects.filter((other) => other !== id) : [...defects, id] });
@@ -128,7 +124,7 @@ export class RatingForm extends Emitter {
     this.#note.focus();
   }
 
-  /** Marks the highlighted finer dimension and goes to the next one. @param {number} mark */
+  /** Marks the highlighted finer dimension and goes to the next one. */
   markActive(mark) {
     const dim = DIMENSIONS[this.#active];
     this.#active = (this.#active + 1) % DIMENSIONS.length;

@@ -6,7 +6,7 @@ import { getJSON, newId, orElse } from './api.js';
 
 const POOL = 60;
 
-/** What `/api/rate` is sent. @param {Record<string, any> & {name: string}} clip @param {Record<string, any>} rating */
+/** What `/api/rate` is sent. @param {Record<string, any> & {name: string}} clip */
 export const rateBody = (clip, rating) => ({ video_name: clip.name, rating, ...(clip.repeat && { repeat: true }) });
 
 export class Repeats {
@@ -17,7 +17,6 @@ export class Repeats {
 
   /**
    * Puts repeats among the clips.
-   * @template {Record<string, any> & {name: string}} C
    * @param {C[]} clips
    * @param {number} percent share of repeats among all clips shown
    * @param {(name: string) => boolean} met whether this sitting has shown a clip already

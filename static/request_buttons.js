@@ -14,10 +14,7 @@ const ASKED = 100; // requests looked through
 
 const refused = (error) => toast(t('request.not_possible', { why: error.message }), { kind: 'error' });
 
-/**
- * @param {{name: string, params?: Record<string, any> | null}} clip `params`: what the clip was made with
- * @returns {HTMLElement}
- */
+/** @param {{name: string, params?: Record<string, any> | null}} clip `params`: what the clip was made with */
 export function requestButtons(clip) {
   const said = h('p.muted.request-said', { role: 'status' });
   const line = h('ul.requests');

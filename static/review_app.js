@@ -1,5 +1,5 @@
 /** The review page: watch, press a digit, see the next clip. */
-import { ApiError, getResponse, watchUrl } from './api.js';
+import { compareUrl, getResponse, orElse, watchUrl } from './api.js';
 import { ban } from './ban_wrapper.js';
 import { showAbout } from './combo_view.js';
 import { afterPaint, button, byId, clicksKeepFocus, debounce, h } from './dom.js';
@@ -64,7 +64,9 @@ class Review {
     );
     this.form.bindKeys();
     this.player.bindKeys();
-    keys.add('watch', ['Enter'], () => this.queue.current && location.assign(watchUrl(this.queue.current.clip.name)), 'queue');
+    const open = (url) => this.queue.current && location.assign(url(this.queue.current.clip.name));
+    keys.add('watch', ['Enter'], () => open(watchUrl), 'queue');
+    keys.add('compare', ['c'], () => open(compareUrl), 'queue');
     clicksKeepFocus(byId('main'));
     addEventListener('pagehide', () => {
       this.#saveEdit();
@@ -90,26 +92,28 @@ class Review {
 
   /** Asks for the newest unrated clips and takes in those not known yet. */
   async #refresh() {
-    if (this.#loading) return this.queue.items.length ? undefined : this.#refreshSoon();
-    this.#loading = true;
-    try {
+    if (this.#loading) {
+      if (!this.queue.items.length) this.#refreshSoon();
+      return;
+    }
+    await this.#reading(async () => {
       const watching = this.queue.current;
-      const none = this.queue.items.length === 0;
-      const names = await this.#take(0, !none);
+      const names = await this.#take(0, this.queue.items.length > 0);
       if (this.bar.reranked) this.queue.reorder(names);
-      if (!watching) {
-        if (this.queue.current?.rated !== null || this.queue.current?.skipped) this.queue.advance();
-        this.#show();
-      } else {
+      if (watching) {
         this.#preload();
         this.#counts();
+        return;
       }
-    } catch (error) {
-      this.#failed(error);
-    } finally {
-      this.#loading = false;
-    }
-    return undefined;
+      if (this.queue.current?.rated !== null || this.queue.current?.skipped) this.queue.advance();
+      this.#show();
+    });
+  }
+
+  /** Reads the queue, one reading at a time. */
+  async #reading(read) {
+    this.#loading = true;
+    await orElse(read(), (error) => this.#failed(error)).finally(() => (this.#loading = false));
   }
 
   /** Another order or filter: everything but the clip at hand is asked for afresh. */
@@ -125,7 +129,7 @@ class Review {
     const response = await getResponse('/api/videos', { ...this.bar.query, offset, limit: PAGE });
     if (queue !== this.queue) return []; // another order was chosen meanwhile
     this.bar.used(response.headers.get('X-Order'));
-    const clips = (await response.json());
+    const clips = await response.json();
     const onTheWay = new Set(outbox.waiting().map((action) => action.body.video_name));
     const wanted = clips.filter((clip) => !onTheWay.has(clip.name));
     this.#total = Number(response.headers.get('X-Total-Count') ?? clips.length) - (clips.length - wanted.length);
@@ -139,22 +143,16 @@ class Review {
 
   async #more() {
     if (this.#loading || this.queue.left >= this.#total) return;
-    this.#loading = true;
-    try {
+    await this.#reading(async () => {
       for (let offset = Math.max(0, this.queue.left - LOW); offset < this.#total; offset += PAGE) {
         await this.#take(offset, false);
         if (this.#added) break;
       }
       this.#preload();
-    } catch (error) {
-      this.#failed(error);
-    } finally {
-      this.#loading = false;
-    }
+    });
   }
 
   #failed(error) {
-    if (!(error instanceof ApiError)) throw error;
     if (!this.queue.items.length) this.player.message(t('review.unreachable'), error.message, button({ label: t('retry'), onClick: () => this.#refresh() }));
     else console.warn('the queue could not be read:', error.message);
     setTimeout(() => this.#refreshSoon(), AGAIN_MS);
@@ -210,7 +208,7 @@ class Review {
     if (this.#generated) controls.push(h('a.btn', { href: '/search', text: t('review.to_search') }));
     if (this.bar.filtered && this.#pending) this.player.message(t('queue.none_match'), tn('queue.others', this.#pending), ...controls);
     else if (!this.#generated && !this.#ratedHere) this.player.message(t('review.none_yet'), t('review.none_yet_why'), ...controls);
-    else this.player.message(t('review.all_done'), skipped ? tn('review.skipped_left', skipped) : t('review.all_done_why'), ...controls);
+    else this.player.message(t(skipped ? 'review.only_skipped' : 'review.all_done'), skipped ? tn('review.skipped_left', skipped) : t('review.all_done_why'), ...controls);
   }
 
   #counts() {

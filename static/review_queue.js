@@ -24,7 +24,7 @@ export class ReviewQueue {
     return this.items[this.position] ?? null;
   }
 
-  /** @param {string} name @returns {Item | undefined} */
+  /** @returns {Item | undefined} */
   find(name) {
     return this.items.find((item) => item.clip.name === name);
   }
@@ -50,7 +50,6 @@ export class ReviewQueue {
 
   /**
    * Takes in clips from the server's list of unrated ones.
-   * @param {Clip[]} clips
    * @param {{soon?: boolean, skipped?: Set<string>}} [options] `soon`: they are new, show them next
    * @returns {number} how many were not known before
    */
@@ -63,10 +62,7 @@ export class ReviewQueue {
     return fresh.length;
   }
 
-  /**
-   * Brings the clips that are not loaded yet into the server's order; those it does not name come after.
-   * @param {string[]} names
-   */
+  /** Brings the clips that are not loaded yet into the server's order; those it does not name come after. */
   reorder(names) {
     const from = this.position + 1 + ReviewQueue.READY;
     const rank = new Map(names.map((name, i) => [name, i]));
@@ -86,7 +82,7 @@ export class ReviewQueue {
     this.position -= old.length;
   }
 
-  /** Puts a clip where the person is and goes there, whatever the filters say. @param {Clip} clip */
+  /** Puts a clip where the person is and goes there, whatever the filters say. */
   show(clip) {
     const known = this.items.findIndex((item) => item.clip.name === clip.name);
     if (known >= 0) {
@@ -107,7 +103,7 @@ export class ReviewQueue {
     }
   }
 
-  /** Browses by one, rated clips too. @param {number} by @returns {boolean} false at the ends */
+  /** Browses by one, rated clips too. @returns {boolean} false at the ends */
   browse(by) {
     let at = this.position + by;
     while (this.items[at]?.gone) at += by;
@@ -123,7 +119,7 @@ export class ReviewQueue {
     if (this.position < 0) this.position = this.items.length;
   }
 
-  /** Someone else rated it, or its file went away: it is not offered any more. @param {string} name */
+  /** Someone else rated it, or its file went away: it is not offered any more. */
   drop(name) {
     const item = this.find(name);
     if (item && item !== this.current) item.gone = true;

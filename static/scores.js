@@ -5,17 +5,13 @@ import { t, textOr } from './i18n.js';
 
 export const METRICS = ['blur', 'exposure', 'blockiness', 'flicker', 'anatomy_score', 'face_quality_score', 'artifact_score', 'temporal_consistency', 'frequency_artifact_score', 'deep_quality', 'overall_simple'];
 
-/** @param {number} score @returns {'good'|'fair'|'poor'} */
+/** @returns {'good'|'fair'|'poor'} */
 export const grade = (score) => (score >= 0.7 ? 'good' : score >= 0.45 ? 'fair' : 'poor');
 
 /** A person's mark, on the same three grades. @param {number} mark 1 to 10 */
 export const markGrade = (mark) => (mark >= 7 ? 'good' : mark >= 4 ? 'fair' : 'poor');
 
-/**
- * The overall figure, then one line a metric: name, bar, figure, what it means.
- * @param {Record<string, any> | null | undefined} metrics
- * @returns {HTMLElement}
- */
+/** The overall figure, then one line a metric: name, bar, figure, what it means. */
 export function scoreList(metrics) {
   const known = METRICS.filter((name) => metrics && name in metrics);
   if (!metrics || (known.length === 0 && typeof metrics.overall !== 'number')) return h('p.muted', t('score.none'));

@@ -77,7 +77,7 @@ export class ScrubBar extends Emitter {
     }
   }
 
-  /** @param {number} fraction @param {string} text what a screen reader says */
+  /** @param {string} text what a screen reader says */
   at(fraction, text) {
     this.#place(fraction);
     if (document.activeElement === this.#range) this.#range.setAttribute('aria-valuetext', text);

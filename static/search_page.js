@@ -93,7 +93,6 @@ class SearchPage {
   /** Takes the form's values. */
   #read() {
     if (!this.#form.reportValidity()) return;
-    /** @type {Record<string, string>} */
     const change = {};
     for (const [name, value] of new FormData(this.#form)) change[name] = String(value).trim();
     this.#set(change);
@@ -195,7 +194,6 @@ class SearchPage {
   }
 
   #failed(error) {
-    if (!(error instanceof ApiError)) throw error;
     const list = byId('list');
     list.querySelector('.nothing')?.remove();
     byId('total').textContent = '';

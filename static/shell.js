@@ -24,7 +24,6 @@ export const keys = new Keys();
  * @returns {Promise<{config: Record<string, any>}>}
  */
 export async function startPage(page) {
-  /** @type {Record<string, any>} */
   let config = {};
   const asked = getJSON('/api/config').then(
     (answer) => (config = answer),

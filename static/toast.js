@@ -15,10 +15,7 @@ function place() {
   return box;
 }
 
-/**
- * @param {string} text
- * @param {{kind?: 'info'|'good'|'error', undo?: () => void, action?: {label: string, run: () => void}}} [options]
- */
+/** @param {{kind?: 'info'|'good'|'error', undo?: () => void, action?: {label: string, run: () => void}}} [options] */
 export function toast(text, options = {}) {
   const box = place();
   const kind = options.kind ?? 'info';

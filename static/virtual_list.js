@@ -2,6 +2,7 @@
  * A list of any length that only ever holds the rows on screen. Rows of one fixed height lie in one or
  * more columns; what is not loaded yet is asked for page by page, and shown as a quiet placeholder.
  */
+import { orElse } from './api.js';
 import { h } from './dom.js';
 
 const PAGE = 100;
@@ -9,7 +10,6 @@ const SPARE = 4; // rows drawn beyond each edge, so that quick scrolling meets n
 const PAGES_KEPT = 40;
 
 /**
- * @template T
  * @typedef {{rowHeight: number | ((cellWidth: number) => number), columnWidth: number | null, draw: (item: T) => HTMLElement, head?: () => HTMLElement}} Shape
  * `columnWidth` null: one column.
  */
@@ -57,52 +57,29 @@ export class VirtualList {
   async reload(options = {}) {
     this.#generation += 1;
     const generation = this.#generation;
-    if (options.keepPlace) {
-      // The old rows stay on screen until the new ones are there: nothing blinks or jumps.
-      const page = Math.floor(this.#firstVisible() / PAGE);
-      const fresh = await this.#ask(page, generation);
-      if (!fresh || generation !== this.#generation) return;
-      this.#pages = new Map([[page, fresh]]);
-      this.#clear();
-      this.#layout();
-      return;
-    }
-    const fresh = await this.#ask(0, generation);
+    // The old rows stay on screen until the new ones are there: nothing blinks or jumps.
+    const page = options.keepPlace ? Math.floor(this.#firstVisible() / PAGE) : 0;
+    const fresh = await this.#ask(page, generation);
     if (!fresh || generation !== this.#generation) return;
-    this.#pages = new Map([[0, fresh]]);
-    this.root.scrollTop = 0;
+    this.#pages = new Map([[page, fresh]]);
+    if (!options.keepPlace) this.root.scrollTop = 0;
     this.#clear();
     this.#layout();
   }
 
-  /** Draws the rows again from what is loaded. */
-  redraw() {
-    this.#clear();
-    this.#draw();
-  }
-
-  /** The loaded items from one name to another, both included; null where one is not loaded. @param {string} from @param {string} to */
+  /** The loaded items from one name to another, both included; null where one is not loaded. */
   between(from, to) {
     const items = [...this.#pages].sort(([a], [b]) => a - b).flatMap(([, page]) => page ?? []);
     const [a, b] = [from, to].map((name) => items.findIndex((item) => item.name === name)).sort((x, y) => x - y);
     return a < 0 ? null : items.slice(a, b + 1);
   }
 
-  /** @param {(item: T) => void} change applied to every loaded item */
-  patch(change) {
-    for (const page of this.#pages.values()) page?.forEach(change);
-    this.redraw();
-  }
-
   async #ask(page, generation) {
-    try {
-      const { items, total } = await this.load(page * PAGE, PAGE);
-      if (generation === this.#generation) this.#total = total;
-      return items;
-    } catch (error) {
-      if (generation === this.#generation) this.onError(error);
-      return null;
-    }
+    const mine = () => generation === this.#generation;
+    const found = await orElse(this.load(page * PAGE, PAGE), (error) => mine() && this.onError(error));
+    if (!found) return null;
+    if (mine()) this.#total = found.total;
+    return found.items;
   }
 
   #clear() {

@@ -1,5 +1,5 @@
 /** One clip with everything that is known about it. */
-import { getJSON, orElse, queryString, watchUrl } from './api.js';
+import { compareUrl, getJSON, orElse, queryString, watchUrl } from './api.js';
 import { ban } from './ban_wrapper.js';
 import { badges, fileName, poster } from './clip_card.js';
 import { longText, showAbout, siblingsUrl } from './combo_view.js';
@@ -24,11 +24,9 @@ class WatchPage {
   name = new URLSearchParams(location.search).get('name') ?? '';
   player = new Player(byId('player'));
   form = new RatingForm();
-  /** @type {string | null} */
   #key = null;
   /** @type {Record<string, any> | null} what is saved or on its way */
   #rating = null;
-  /** @type {string[]} */
   #done = [];
   #shown = false;
   #prompt = '';
@@ -46,6 +44,7 @@ class WatchPage {
     );
     this.form.bindKeys();
     this.player.bindKeys();
+    keys.add('compare', ['c'], () => this.#shown && location.assign(compareUrl(this.name)), 'queue');
     byId('like').append(...segments(['combo', 'prompt'].map((by) => [by, t(`watch.same_${by}`)]), (by) => this.#chooseLike(by)));
     this.#pressLike();
     clicksKeepFocus(byId('main'));

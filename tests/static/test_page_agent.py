@@ -179,6 +179,11 @@ def test_clips_are_asked_for_from_the_page_of_a_clip(make_site: Callable[..., An
     dialog.get_by_label("Steps").select_option(label="30")
     dialog.get_by_role("button", name="Ask the agent").click()
     asked = site.until(lambda: len(found := site.get("/api/requests")["requests"]) == 2 and found)
+    page.locator(".requests li").nth(1).wait_for()
+    assert page.locator(".requests li").all_inner_texts()[0].startswith("Again, new seed")  # the oldest goes first
+    page.locator(".requests li").first.get_by_role("button", name="Take back").click()
+    site.until(lambda: [item["state"] for item in site.get("/api/requests")["requests"]], ["waiting", "cancelled"])
+    page.wait_for_function("() => document.querySelectorAll('.requests li').length === 1")
     assert [item["action"] for item in asked] == ["try", "again"] and all(item["state"] == "waiting" for item in asked)
     before = site.get("/api/video_details?name=clip_001.mp4")["details"]
     assert asked[0]["params"] == {**before["params"], "steps": 30} and asked[0]["prompt"] == before["prompt"]

@@ -124,6 +124,28 @@ def test_every_server_of_the_agent_is_shown_with_its_job(site, page):
     assert "does not answer" in page.locator(".agent-servers li").nth(3).inner_text()
 
 
+def test_every_key_of_the_agent_asks_for_its_control(site, page):
+    busy_agent(site, servers=1)
+    asked: list[tuple[str, str | None]] = []
+
+    def answer(route: Any) -> None:
+        body = json.loads(route.request.post_data)
+        asked.append((body["action"], body.get("prompt_id")))
+        route.fulfill(json={"status": "success", "event_id": body["id"]})
+
+    page.route("**/api/agent_control", answer)
+    page.goto(site.url + "/")
+    page.wait_for_selector("#agent >> text=Making")
+    for key, what in (("p", ("pause", None)), ("Shift+K", ("skip", "p1")), ("Shift+L", ("stop_after", None))):
+        page.keyboard.press(key)
+        page.wait_for_function("text => document.querySelector('.agent-say').textContent.includes(text)", arg=what[0].split("_")[0])
+        assert asked[-1] == what
+    page.keyboard.press("i")
+    page.wait_for_selector("#agent-panel", state="visible")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#agent-panel", state="hidden")
+
+
 @pytest.mark.parametrize(("rated", "made", "says"), [(150, 6, "waiting for clips"), (10, 90, ""), (0, 60, ""), (2, 30, "many clips wait")])
 def test_the_flow_is_told_by_the_rates_of_rating_and_making(make_site, make_context, rated, made, says):
     site = make_site(clips=6, rated={0: 3})

@@ -46,6 +46,67 @@ def test_a_digit_rates_advances_and_is_recorded(site, page):
     assert site.journal().count('"overall_quality":8') + site.journal().count('"overall_quality": 8') == 1
 
 
+def test_every_digit_gives_its_mark(make_site, page):
+    site = make_site(clips=11)
+    open_review(page, site)
+    for number, key in enumerate("1234567890"):
+        shows(page, f"clip_{10 - number:03}.mp4")
+        page.keyboard.press(key)
+    shows(page, "clip_000.mp4")
+    saved(page)
+    site.until(site.marks, {f"clip_{10 - number:03}.mp4": number + 1 for number in range(10)})
+
+
+def test_keys_for_defects_browsing_speed_full_screen_and_other_pages(site, page):
+    open_review(page, site)
+    pressed = "() => [...document.querySelectorAll('#defects [aria-pressed=true]')].map(chip => chip.dataset.id).join()"
+    for key in "qwerty":
+        page.keyboard.press(key)
+    page.wait_for_function(f"() => ({pressed})() === 'blur,flicker,anatomy,artifacts,motion,prompt'")
+    page.keyboard.press("r")
+    page.keyboard.press("y")
+    page.wait_for_function(f"() => ({pressed})() === 'blur,flicker,anatomy,motion'")
+    page.keyboard.press("ArrowRight")
+    shows(page, "clip_004.mp4")
+    page.wait_for_function(f"() => ({pressed})() === ''")
+    page.keyboard.press("ArrowLeft")
+    shows(page, "clip_005.mp4")
+    page.wait_for_function(f"() => ({pressed})() === 'blur,flicker,anatomy,motion'")  # kept as a draft
+    page.keyboard.press("]")
+    page.wait_for_function("() => document.querySelector('.stage video.on').playbackRate === 1.5")
+    page.keyboard.press("g")
+    page.wait_for_function("() => document.fullscreenElement?.matches('.stage')")
+    page.keyboard.press("g")
+    page.wait_for_function("() => !document.fullscreenElement")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/watch?name=clip_005.mp4")
+    page.wait_for_selector("#siblings a")
+    page.keyboard.press("c")
+    page.wait_for_url("**/compare?name=clip_005.mp4")
+    page.wait_for_function("() => [...document.querySelectorAll('.stage video.on')].some(video => video.src.endsWith('clip_005.mp4'))")
+    page.go_back()
+    page.go_back()
+    shows(page, "clip_005.mp4")
+    page.keyboard.press("c")
+    page.wait_for_url("**/compare?name=clip_005.mp4")
+
+
+def test_undo_shows_its_clip_whatever_the_filter(site, page):
+    open_review(page, site)
+    page.keyboard.press("9")
+    shows(page, "clip_004.mp4")
+    saved(page)
+    page.click("#queue-open")
+    page.locator("select[name=queue_sampler] option[value=dpmpp_2m]").wait_for(state="attached")
+    page.select_option("select[name=queue_sampler]", "dpmpp_2m")
+    page.wait_for_function("() => document.getElementById('left').textContent === '2 left'")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Backspace")
+    shows(page, "clip_005.mp4")  # a uni_pc clip
+    saved(page)
+    site.until(site.marks, {})
+
+
 def test_rating_with_the_mouse_leaves_space_to_the_player(site, page):
     open_review(page, site)
     page.click(".mark[data-mark='7']")

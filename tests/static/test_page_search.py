@@ -56,6 +56,15 @@ def test_table_sorts_and_links_to_the_clip(make_site, page):
     page.wait_for_url("**/watch?name=clip_002.mp4")
 
 
+def test_the_slash_goes_to_the_words(site, page):
+    page.goto(site.url + "/search")
+    total(page, "6 clips")
+    page.keyboard.press("/")
+    page.wait_for_function("() => document.activeElement.name === 'q'")
+    page.keyboard.type("boat/")
+    page.wait_for_function("() => document.querySelector('[name=q]').value === 'boat/'")  # inert while typing
+
+
 def test_a_poster_plays_while_pointed_at(site, page):
     page.goto(site.url + "/search")
     page.hover(".tile .poster >> nth=0")
