@@ -26,11 +26,16 @@ def test_votes_are_recorded_blind_revealed_and_undone(make_site, page):
     page.wait_for_selector(".stage video.on")
     left, right = page.evaluate(NAMES)
     assert "dpmpp_2m" not in page.text_content("main") and "clip_0" not in page.text_content("main")
+    # It says what is judged and why this pair; prompts that differ follow the vote, as they would only distract.
+    assert "Your vote judges the settings, not the prompts." in page.text_content("#pair-why")
+    assert "The outcome is open: automatic scores 0." in page.text_content("#pair-why")
+    assert "take" not in page.text_content("main")
     page.keyboard.press("ArrowLeft")
     page.wait_for_selector("#revealed >> text=better")
     saved(page)
     assert votes(site) == [(left, right, "left")]
     assert "Sampler" in page.text_content("#revealed")
+    assert page.locator("#revealed tr", has_text="Prompt").inner_text().count("take") == 2
     assert set(page.evaluate(NAMES)) != {left, right}  # the next pair is on
     page.keyboard.press("Backspace")
     page.wait_for_function(
@@ -43,6 +48,27 @@ def test_votes_are_recorded_blind_revealed_and_undone(make_site, page):
     page.wait_for_selector("text=Every pair has your vote")
     saved(page)
     assert sorted(winner for _, _, winner in votes(site)) == ["both_bad", "right", "tie"]
+
+
+PREDICTED = """
+async () => {
+  const { choosePair, reasons } = await import('/static/pair_choice.js');
+  const clip = (name, mean, sd) => ({ name, score: 0.5, combo_key: name, prompt: 'p', params: {}, predicted: { mean, sd } });
+  const clips = [clip('good', 8, 0.5), clip('rival', 7.9, 1.5), clip('poor', 2, 0.2), clip('worse', 1.9, 0.2)];
+  let turn = 0;
+  const pairs = Array.from({ length: 20 }, () => choosePair(clips, new Set(), new Map(), () => [0.2, 0.7, 0.4][turn++ % 3]));
+  return { pairs: pairs.map((pair) => pair.map(({ name }) => name).sort().join()), why: reasons(clips[0], clips[1], clips) };
+}
+"""
+
+
+def test_predictions_choose_the_pair_whose_outcome_is_most_open_and_matters(make_site, page):
+    site = make_site(clips=0)
+    page.goto(site.url + "/login")
+    found = page.evaluate(PREDICTED)
+    assert set(found["pairs"]) == {"good,rival"}  # not the two poor ones, though they are as close
+    assert [name for name, _ in found["why"]] == ["same_prompt", "predicted", "rare"]
+    assert found["why"][1][1] == {"gap": "0.1", "percent": 47}  # 1 - Phi(0.1 / sqrt(0.5^2 + 1.5^2)) = 0.475
 
 
 def test_the_two_clips_stay_together_and_wrap_together(make_site, page):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 pytestmark = pytest.mark.e2e
@@ -27,6 +29,18 @@ def test_everything_known_is_shown_and_a_rating_is_saved_and_undone(site, page):
     page.keyboard.press("Backspace")
     site.until(site.marks, {})
     page.wait_for_selector("#history >> text=taken back")
+
+
+def test_the_rating_expected_of_the_person_is_shown_where_there_is_one(site, page):
+    def answer(route: Any) -> None:
+        route.fulfill(json={**route.fetch().json(), "predicted": {"mean": 6.44, "sd": 0.92}})
+
+    page.goto(site.url + "/watch?name=clip_004.mp4")
+    page.wait_for_selector("#scores .score")
+    assert page.locator(".predicted").count() == 0
+    page.route("**/api/video_details?*", answer)
+    page.reload()
+    page.wait_for_selector(".predicted:has-text('Your expected rating 6.4 ± 0.9')")
 
 
 def test_a_ban_from_the_watch_page_can_be_undone_in_its_message(site, page):
