@@ -25,7 +25,8 @@ import numpy as np
 from .bandit_grid import Grid
 
 NOISE_SD = 0.2  # of log minutes: a try of one combo takes 20 % more or less from time to time (model loading, other load)
-FREEDOM, ROUNDS = 4.0, 12  # degrees of freedom of the noise; rounds of reweighting, far more than it takes to settle
+FREEDOM, ROUNDS = 4.0, 12  # degrees of freedom of the noise; at most so many rounds of reweighting
+SETTLED = 1e-3  # of log minutes: a round that moves no coefficient further was the last
 _PRIOR = (("level", 1.0, 1.5), ("steps", 1.0, 0.3), ("pixels", 1.2, 0.3), ("frames", 1.0, 0.4), ("cfg is 1", -0.5, 0.4))
 SAMPLER_SD, DIMENSION_SD, SERVER_SD = 0.4, 0.2, 0.5
 CLIP_SECONDS = 5.0  # where nobody told how long a clip is
@@ -128,7 +129,10 @@ class CostModel:
             weights = np.ones(len(target))
             for _ in range(ROUNDS):
                 weighted = X * (weights / NOISE_SD**2)[:, None]
+                before = self._coefficients
                 self._coefficients = np.linalg.solve(prior + weighted.T @ X, prior @ mean + weighted.T @ target)
+                if np.abs(self._coefficients - before).max() < SETTLED:
+                    break
                 apart = (target - X @ self._coefficients) / NOISE_SD
                 weights = (FREEDOM + 1) / (FREEDOM + apart**2)
         return self._coefficients

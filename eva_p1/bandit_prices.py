@@ -14,6 +14,7 @@ from .bandit_grid import Grid
 from .bandit_learner import Learner
 from .bandit_records import Ledger, key_from
 
+LATEST = 400  # tries whose prices are learned: hundreds settle every coefficient, and servers change with time
 PROBES = 20  # with nothing known of prices and a budget that physics calls too small, the first try is one of this many cheapest
 
 
@@ -37,13 +38,13 @@ class BanditPrices:
         raise NotImplementedError
 
     def _cost_model(self) -> CostModel:
-        """Learned from every clip whose price was told. A failure broke off at some point: it does not tell the price of a whole try."""
+        """Learned from the latest clips whose price was told. A failure broke off at some point: it does not tell the price of a whole try."""
         paid = [clip for clip in self._ledger.clips if clip.cost_minutes]
         mark = (len(paid), math.fsum(clip.cost_minutes or 0.0 for clip in paid))
         if self._priced is not None and self._priced[0] is self._learner.grid and self._priced[1] == mark:
             return self._priced[2]
         model = CostModel(self._learner.grid)
-        placed = [(cell, clip) for clip in paid if (cell := self._learner.cell_of(clip.key)) is not None]
+        placed = [(cell, clip) for clip in paid[-LATEST:] if (cell := self._learner.cell_of(clip.key)) is not None]
         if placed:
             minutes = [clip.cost_minutes or 0.0 for _, clip in placed]
             model.learn([cell for cell, _ in placed], minutes, [clip.seconds for _, clip in placed], [clip.server for _, clip in placed])

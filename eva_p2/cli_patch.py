@@ -201,13 +201,13 @@ def _workflow_on(client: ComfyClient, workflow: Path, info: dict[str, Any], spac
     if problems:
         return
     try:
-        profile = read_profile(client, lambda _info: graph)
+        profile = read_profile(client, lambda _info: graph, space.extra)
         fitted, notes = fit_space(space, [profile], name)
     except ComfyError as error:
         yield Finding(FAIL, "server", str(error))
         return
     except WorkflowError as error:
-        yield Finding(FAIL, "space", str(error), "change the search space (--space)")
+        yield Finding(FAIL, "space", str(error), "change the search space (--space, --dimension)")
         return
     for note in notes:
         yield Finding(WARN, "space", note)

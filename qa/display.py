@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 from eva_p1.agent_hooks import AgentControl, AgentHooks
 from eva_p1.agent_types import FailedTry, ScoredClip
+from eva_state.keys import combo_key
 
 HEARTBEAT = 60.0  # plain mode: a line a minute tells that a long prompt is still rendering
 REFRESH = 4  # panel redraws a second: steps of a sampler rarely come faster
@@ -76,8 +77,7 @@ def summary(stats: dict[str, Any]) -> list[str]:
     lines = [f"{stats['scored']} scored, {stats['failed']} failed", best]
     bet = stats.get("recommend")
     if bet and stats["best_score"] is not None:
-        key = f"{bet['sampler']}|{bet['scheduler']}|{bet['fps']}|{bet['cfg_scale']}|{bet['steps']}|{bet['width']}x{bet['height']}"
-        lines.append(f"bet  {bet['mean']:.3f} ± {bet['sd']:.3f}  {key}")
+        lines.append(f"bet  {bet['mean']:.3f} ± {bet['sd']:.3f}  {combo_key(bet)}")
     return lines + money(stats.get("budget") or {"minutes": stats["gpu_minutes"]})
 
 

@@ -121,3 +121,23 @@ def test_a_seed_policy_is_obeyed(tmp_path: Path) -> None:
     assert policies == {"fixed", "random"}
     for entry in history:
         assert (entry["seed"] == 77) == (entry["params"]["extra"]["seed_policy"] == "fixed")
+
+
+def test_a_sampler_and_a_size_added_later_keep_what_was_learned(tmp_path: Path) -> None:
+    """Three runs on one state: a small space, a wider one, and one without a sampler that was tried before."""
+    (tmp_path / "video").mkdir()
+    wider = {**SMALL_SPACE, "sampler": ["euler", "heun", "lcm"], "size": [[640, 480], [832, 480]]}
+    narrower = {**SMALL_SPACE, "sampler": ["heun"]}
+    known: dict[str, Any] = {}
+    for space, arms in ((SMALL_SPACE, 16), (wider, 48), (narrower, 8)):
+        with StateStore(tmp_path / "state", role="agent") as store:
+            agent = make_agent(store, [FakeComfy(tmp_path / "video")], tmp_path, space=space)
+            agent.search_v4(5)
+            stats = agent.bandit.stats()
+            assert agent.bandit.arm_count == arms
+            assert all(stats[key]["N"] >= seen["N"] for key, seen in known.items())
+            assert all(agent.bandit.predict(key)["sd"] < 0.2 for key in known)  # placed, and known better than before any try
+            made = list(store.history())[-5:]
+            assert all(entry["params"] in agent.bandit.space for entry in made)
+            known = stats
+    assert sum(item["N"] for item in known.values()) == 15

@@ -244,6 +244,8 @@ def test_a_dimension_of_ones_own_on_the_simulator(tmp_path: Path, sim: SimHandle
     assert code == EXIT_OK and "|shift=" in out
     code, out, err = run("--api", sim.url, "--iterations", "1", "--dimension", "shift=ModelSamplingSD3.shift:5,1000", *folders)
     assert code == EXIT_FAILED and "the largest value allowed, and the nearest, is 100" in err
+    code, out, _ = run("--api", sim.url, "--doctor", "--dimension", "shift=ModelSamplingSD3.shift:5,1000", *folders)
+    assert code == EXIT_FAILED and "the nearest, is 100" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(
