@@ -38,7 +38,7 @@ class BanditPrices:
         raise NotImplementedError
 
     def _cost_model(self) -> CostModel:
-        """Learned from the latest clips whose price was told. A failure broke off at some point: it does not tell the price of a whole try."""
+        """Learned from the latest clips whose price was told; what a failure cost before it broke off is not the price of a try."""
         paid = [clip for clip in self._ledger.clips if clip.cost_minutes]
         mark = (len(paid), math.fsum(clip.cost_minutes or 0.0 for clip in paid))
         if self._priced is not None and self._priced[0] is self._learner.grid and self._priced[1] == mark:

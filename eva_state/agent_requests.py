@@ -1,6 +1,7 @@
 """What people ask of the agent, and what the agent answers: events like any other, so that both outlive either process.
 
-A ``request`` is written by the server, an ``answer`` by the agent, or by the server where a person takes a request back. A request's state is read off its newest answer:
+A ``request`` is written by the server, an ``answer`` by the agent, or by the server where a person takes a request back. A
+request's state is read off its newest answer:
 
 | state | means |
 |---|---|
