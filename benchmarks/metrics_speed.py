@@ -124,10 +124,11 @@ def main() -> int:
             if frames and "1080p" in path.stem:
                 large = path
         if large is not None:
-            call = "VideoAnalyzer().analyze(sys.argv[1])"
-            peak = peak_megabytes(large, "eva_p1.video_analyzer", "VideoAnalyzer", call)
-            bare = peak_megabytes(large, "eva_p1.video_analyzer", "VideoAnalyzer", "")
+            where = repr(str(folder / "kept"))
+            calls = ("", "VideoAnalyzer().analyze(sys.argv[1])", f"VideoAnalyzer().analyze(sys.argv[1], series=True, pictures={where})")
+            bare, peak, kept = (peak_megabytes(large, "eva_p1.video_analyzer", "VideoAnalyzer", call) for call in calls)
             print(f"\npeak memory at 1080p: {peak:.0f} MB, yardstick {MEMORY_MB:.0f} MB: {verdict(peak <= MEMORY_MB)}")
+            print(f"with pictures and series: {kept:.0f} MB: {verdict(kept <= MEMORY_MB)}")
             print(f"of which Python with numpy, OpenCV and PyAV imported: {bare:.0f} MB")
     return 0
 

@@ -58,6 +58,12 @@ def test_blur_falls_with_blur_and_ignores_noise(measure, name):
         assert noisy <= score + 0.05
 
 
+def test_blur_falls_at_full_hd_too(measure):
+    frames = media.panned("china", 3, size=(1920, 1080))
+    scores = [measure(media.blurred(frames, sigma))["metrics"]["blur"] for sigma in (0, 1, 2, 4)]
+    assert scores == sorted(scores, reverse=True) and scores[0] > 0.9 and scores[1] - scores[3] > 0.4
+
+
 def test_darkness_does_not_blur(measure):
     clean = media.panned("flower", 8)
     dark = media.each(clean, lambda frame, _: frame * 0.5)
