@@ -76,18 +76,26 @@ class Spend:
         self.limit: float | None = min(limits) if limits else None
         self._spent = 0.0
         self._committed: list[Job] = []
+        self._aside: list[Job] = []
         self._refused = False  # nothing fitted, and nothing has changed since
 
     def commit(self, job: Job) -> None:
         """``job`` is under way. Nothing changes when it was already."""
         with self._lock:
-            if not any(other is job for other in self._committed):
-                self._committed.append(job)
+            self._aside = _without(self._aside, job)
+            self._committed = [*_without(self._committed, job), job]
+
+    def set_aside(self, job: Job) -> None:
+        """The server of ``job`` stays away: it may be paid for all the same, so it goes on counting, but nobody waits for its end."""
+        with self._lock:
+            self._committed = _without(self._committed, job)
+            self._aside = [*_without(self._aside, job), job]
+            self._refused = False
 
     def ended(self, job: Job, minutes: float) -> None:
         """``job`` ended and took ``minutes`` (0 for a prompt that never started)."""
         with self._lock:
-            self._committed = [other for other in self._committed if other is not job]
+            self._committed, self._aside = _without(self._committed, job), _without(self._aside, job)
             self._spent += minutes
             self._refused = False
 
@@ -120,7 +128,7 @@ class Spend:
         if self.limit is None:
             return None
         with self._lock:
-            spent, jobs = self._spent, list(self._committed)
+            spent, jobs = self._spent, self._committed + self._aside
         return self.limit - spent - sum(max(self._expected(job), self._elapsed(job) / 60.0) for job in jobs)
 
     def report(self) -> dict[str, Any]:
@@ -133,6 +141,10 @@ class Spend:
                 out |= {"price": self.price, "dollars": self._spent * rate}
                 out |= {f"{name}_dollars": None if out[name] is None else out[name] * rate for name in ("limit", "left")}
             return out
+
+
+def _without(jobs: list[Job], job: Job) -> list[Job]:
+    return [other for other in jobs if other is not job]
 
 
 class Streak:

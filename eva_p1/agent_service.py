@@ -164,6 +164,7 @@ class LaneService(Controls):
     def set_aside(self, job: Job) -> None:
         """Its server stays away: the prompt stays in flight, and its place in the run is free for another server."""
         self.ledger.cancel(job)
+        self.spend.set_aside(job)
         if job.ticket:
             job.ticket = False
             self.tickets.give_back()

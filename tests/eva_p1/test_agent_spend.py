@@ -55,6 +55,19 @@ def test_nothing_fits_only_ends_the_run_when_nothing_is_under_way() -> None:
     assert spend.refused()
 
 
+def test_a_try_on_a_server_that_stays_away_counts_but_keeps_nobody_waiting() -> None:
+    spend = Spend(AgentOptions(budget_minutes=10), lambda _job: 4.0)
+    job = _job()
+    spend.commit(job)
+    assert not spend.refused() and spend.waits
+    spend.set_aside(job)
+    assert spend.left == 6.0 and not spend.waits and not spend.under_way and spend.refused()
+    spend.commit(job)  # the server is back
+    assert spend.left == 6.0 and spend.under_way == 1
+    spend.ended(job, 3.0)
+    assert spend.left == 7.0
+
+
 def test_report_in_minutes_and_dollars() -> None:
     spend = Spend(AgentOptions(budget_dollars=1, gpu_price=2))
     spend.ended(_job(), 15)
