@@ -6,6 +6,7 @@ entry a frame. Everything is vectorised over the whole clip, so that a frame cos
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ Series = NDArray[np.float64]
 Grid = NDArray[np.float32]
 
 QUANTILES = 64  # of the block means of a frame, for the change of brightness that no motion explains
+PIECE = 24_000  # values worked on at once
 MEDIAN_CELLS = 240  # at most, spread over the picture: more do not make a median of changes surer, and cost what sorting costs
 
 
@@ -107,14 +109,14 @@ def reversals(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDAr
 def measure_time(grid: Grid, ordered: Grid, seconds: Series, noise: float, config: AnalysisConfig) -> TemporalMeasures:
     """All temporal measures of a clip of at least two frames.
 
-    ``ordered``: the cells of each frame by brightness, (frames, cells). ``noise``: sd of a cell's mean from white noise, 0..1.
+    ``ordered``: the cells of each frame by brightness, (frames, cells), about ``QUANTILES`` of them. ``noise``: sd of a cell's mean
+    from white noise, 0..1.
     """
     frames = len(grid)
     flat = grid.reshape(frames, -1)
     some = np.ascontiguousarray(flat[:, spread_places(flat.shape[1])])
     # The same cells ordered by brightness: a pan or zoom moves cells about and leaves their order statistics nearly as they
     # were, a change of brightness moves both. What the two estimates agree on is no motion.
-    ordered = np.ascontiguousarray(ordered[:, :: max(1, ordered.shape[1] // QUANTILES)])
     common, rest = relative_change(grid[:-1], grid[1:], config.dark_cell)
     moved = rest.reshape(frames - 1, -1)
     motion = np.sqrt(np.maximum(0.0, np.einsum("ij,ij->i", moved, moved).astype(np.float64) / moved.shape[1] - 2 * noise**2))
@@ -137,13 +139,16 @@ def measure_time(grid: Grid, ordered: Grid, seconds: Series, noise: float, confi
 
     local = 0.0
     if frames > 2:
-        by_cell = np.sort(reversals(rest[:-1], rest[1:]).mean(axis=0), axis=None)
-        local = float(by_cell[round(0.95 * (by_cell.size - 1))])
+        total = np.zeros(moved.shape[1])
+        for part in pieces(frames - 2, moved.shape[1]):
+            total += reversals(moved[:-1][part], moved[1:][part]).sum(axis=0)
+        total.sort()
+        local = float(total[round(0.95 * (total.size - 1))]) / (frames - 2)
     allowed = config.flicker_local_free + noise + config.flicker_local_motion * float(np.mean(motion))
     counted_local = max(0.0, local - allowed) * config.flicker_local_weight
     combined = float(np.hypot(global_rms, counted_local))
 
-    plain = largest(np.diff(grid, axis=0))
+    plain = np.concatenate([largest(flat[1:][part] - flat[:-1][part]) for part in pieces(frames - 1, flat.shape[1])])
     holds = find_holds(grid, plain, common, rest, seconds, noise, config)
     span = frame_span(seconds)
     findings = [
@@ -194,6 +199,12 @@ def end_jumps(common: Series, cuts: tuple[int, ...]) -> tuple[float, float]:
     head = 0.0 if 1 in cuts else jump(float(common[0]), common[1:4])
     tail = 0.0 if last in cuts else jump(float(common[-1]), common[-4:-1])
     return head, tail
+
+
+def pieces(rows: int, width: int) -> Iterator[slice]:
+    """Slices of ``rows`` rows of ``width`` values, each small enough for memory that need not be asked of the system anew."""
+    height = max(1, PIECE // width)
+    return (slice(start, min(rows, start + height)) for start in range(0, rows, height))
 
 
 def largest(values: NDArray[np.floating]) -> Series:

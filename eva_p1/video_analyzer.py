@@ -28,7 +28,7 @@ from .clip_pass import Gathered, read_clip
 from .clip_pictures import PictureTaker
 from .decode import Luma
 from .metric_scores import exposure_of_histograms, exposure_score, falling, overall_score, ramp
-from .temporal_measures import Finding, TemporalMeasures, frame_span, measure_time
+from .temporal_measures import QUANTILES, Finding, TemporalMeasures, frame_span, measure_time
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class VideoAnalyzer:
         codes = np.stack(gathered.cells)
         # Of whole codes, which a radix sort puts in order in a fraction of the time that numbers take.
         ordered = np.sort(codes.reshape(info.frames, -1), axis=1, kind="stable")
-        grid, levels = (luma_share(of, black, white) for of in (codes, ordered))
+        grid = luma_share(codes, black, white)
         noise = float(np.median([sample.noise for sample in gathered.sampled]))
         raw["noise_sigma"] = noise
         cell_noise = noise / (white - black) / math.sqrt(gathered.cell_pixels)
@@ -87,7 +87,9 @@ class VideoAnalyzer:
         bars = letterbox(gathered.brightest, black + 0.05 * (white - black))
         raw["letterbox"] = bars
         self._judge_exposure(gathered, bars, scores, raw)
-        lowest, highest = (levels[:, round(share * (levels.shape[1] - 1))] for share in (0.01, 0.99))
+        ends = [round(share * (ordered.shape[1] - 1)) for share in (0.01, 0.99)]
+        lowest, highest = luma_share(ordered[:, ends], black, white).T
+        quantiles = luma_share(ordered[:, :: max(1, ordered.shape[1] // QUANTILES)], black, white)
         dark = highest < config.black_level
         findings = runs_of(dark, seconds, "black")
         raw["black_share"] = float(dark.mean())
@@ -104,7 +106,7 @@ class VideoAnalyzer:
             guards["colour"] = falling(raw["pure_colour_share"], config.colour_curve)
         over_time: TemporalMeasures | None = None
         if info.frames >= 2:
-            over_time = measure_time(grid, levels, seconds, cell_noise, config)
+            over_time = measure_time(grid, quantiles, seconds, cell_noise, config)
             self._judge_time(over_time, info.frames, scores, absent, raw)
             findings += over_time.findings
             if over_time.repeated_share > config.stutter_share and raw["fps"]:

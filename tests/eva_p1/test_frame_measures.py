@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from eva_p1 import frame_measures as spatial
+from eva_p1 import temporal_measures
 from eva_p1.analysis_config import AnalysisConfig, ScoreCurve
 from eva_p1.metric_scores import exposure_of_histograms, falling, overall_score, ramp
 from eva_p1.temporal_measures import find_cuts, relative_change, reversals
@@ -147,3 +148,20 @@ def test_overall_lies_near_the_worst():
         assert previous < 0.15, "one ruinous defect cannot hide behind three good scores"
     assert overall_score({}, {}, CONFIG) is None
     assert overall_score(good, {"frozen": 0.03}, CONFIG) == pytest.approx(0.03)
+
+
+def test_measures_over_time_do_not_depend_on_the_size_of_the_pieces(monkeypatch):
+    grid = np.random.default_rng(9).uniform(0.2, 0.8, (30, 18, 32)).astype(np.float32)
+    ordered, seconds = np.sort(grid.reshape(30, -1), axis=1)[:, ::9], np.arange(30) / 24
+    whole = temporal_measures.measure_time(grid, ordered, seconds, 0.0, CONFIG)
+    monkeypatch.setattr(temporal_measures, "PIECE", 700)  # one row of 576 cells at a time
+    pieced = temporal_measures.measure_time(grid, ordered, seconds, 0.0, CONFIG)
+    assert pieced.flicker_local == pytest.approx(whole.flicker_local, rel=1e-5) and whole.flicker_local > 0.05
+    assert (pieced.repeated_share, pieced.frozen_share, pieced.motion) == (whole.repeated_share, whole.frozen_share, whole.motion)
+
+
+def test_the_median_of_a_change_is_taken_all_over_the_picture():
+    places = temporal_measures.spread_places(18 * 32)
+    assert len(set(places.tolist())) == temporal_measures.MEDIAN_CELLS and places.max() > 17 * 32
+    assert set((places % 32).tolist()) == set(range(32)), "every column"
+    assert temporal_measures.spread_places(5).tolist() == [0, 1, 2, 3, 4]
