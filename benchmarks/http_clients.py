@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -68,7 +69,9 @@ class Client:
 
 @contextlib.contextmanager
 def running_server(state: Path, videos: Path, *more: str) -> Iterator[tuple[int, int, float]]:
-    """``(port, process id, seconds until /health answered)`` of a review server."""
+    """``(port, process id, seconds)`` of a review server: from the start of the process until /health, then the first page, and
+    then the first answer of /api/videos were there, each on a connection of its own.
+    """
     port = free_port()
     command = [sys.executable, "simple_web_server.py", "--port", str(port), "--state-dir", str(state), "--video-dir", str(videos)]
     began = time.perf_counter()
@@ -76,16 +79,19 @@ def running_server(state: Path, videos: Path, *more: str) -> Iterator[tuple[int,
     try:
         while True:
             try:
-                client = Client(port)
-                status, _ = client.ask("GET", "/health")
-                client.close()
-                assert status == 200
+                for target in ("/health", "/", "/api/videos?limit=50"):
+                    client = Client(port)
+                    status, body = client.ask("GET", target)
+                    client.close()
+                    assert status == 200 and body, (target, status)
+                assert isinstance(json.loads(body), list)
                 break
             except OSError:
                 if process.poll() is not None or time.perf_counter() - began > 120:
                     raise SystemExit(f"no answer from {command}: exit code {process.poll()}") from None
                 time.sleep(0.01)
-        yield port, process.pid, time.perf_counter() - began
+        seconds = time.perf_counter() - began
+        yield port, process.pid, seconds
     finally:
         process.terminate()
         process.wait()

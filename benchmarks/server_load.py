@@ -199,7 +199,7 @@ def main() -> int:
     print(row("p99 of reads", 1000 * percentile(reads, 0.99), "ms", 25))
     print(row("p99 of rate", 1000 * percentile(times["rate"], 0.99), "ms", 40))
     print(row("errors", sum(errors.values()), "", 0), errors or "")
-    print(row("start to /health", started, "s", 3))
+    print(row("start to first answers", started, "s", 3))
     print(row("memory after start", before, "MB", 500))
     print(row("memory after the run", after, "MB", 500))
     print("slowest:", "; ".join(f"{1000 * seconds:.0f} ms {target[:90]}" for seconds, target in reversed(slowest)))

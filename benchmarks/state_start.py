@@ -37,7 +37,10 @@ def child(what: str, folder: Path) -> None:
     from eva_state.store import StateStore
 
     logging.basicConfig(level="ERROR")
-    with StateStore(folder / "state", "agent" if what == "store" else "server", video_dir=folder / "videos") as store:
+    from eva_state.clip_source import Notes
+
+    role, seen = ("agent", None) if what == "store" else ("server", Notes())
+    with StateStore(folder / "state", role, video_dir=folder / "videos", seen=seen) as store:
         if what == "store":
             report(me, store.stats()["total_rated"])
             return

@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from eva_state.clip_source import brief_of, load_rows, name_of_entry, row_of
 from eva_state.clip_table import SORTS, RowTable, Search, choices_of
 from eva_state.clip_text import in_names, in_texts
 from eva_state.predictions import ORDER_FILE, Predictions
-from eva_state.video_folder import ClipFile, VideoFolder
+from eva_state.video_folder import UNSEEN, ClipFile, VideoFolder
 
 if TYPE_CHECKING:
     from eva_state.store import Change, StateStore
@@ -31,6 +31,7 @@ __all__ = ["SORTS", "ClipIndex", "Search"]
 
 log = logging.getLogger(__name__)
 
+WARM_AFTER = 0.5  # seconds after the start: who waits for the first answers comes first
 CHANGES_KEPT = 5000  # a page that slept through more starts afresh
 
 
@@ -85,7 +86,8 @@ class ClipIndex:
         self.close()
 
     def _watch(self) -> None:
-        self._table.warm_up(self._lock, lambda: self._stop.wait(0.001))
+        if not self._stop.wait(min(WARM_AFTER, self._scan_interval)):
+            self._table.warm_up(self._lock, lambda: self._stop.wait(0.001))
         while not self._stop.wait(self._scan_interval):
             try:
                 self.refresh()
@@ -103,12 +105,18 @@ class ClipIndex:
                 self._set_file(name, None)
             for name, file in changed.items():
                 self._set_file(name, file)
+        while self.folder.unseen and not self._stop.is_set():
+            with self._scan_lock:
+                looked = self.folder.look_at_some()
+            with self._lock:
+                for name, seen in looked.items():
+                    self._look(name, seen)
 
     # ------------------------------------------------------------ taking in
     def _load(self) -> None:
         with self._scan_lock:
-            self._files, _ = self.folder.scan()
-        rows, self._positions = load_rows(self._store, self.folder.root, self._files)
+            rows, self._positions, files = load_rows(self._store, self.folder.root, lambda known: self.folder.scan(known)[0])
+        self._files = dict(files)
         for name in rows:
             if name not in self._files:
                 self._orphans.setdefault(name.rpartition("/")[2], set()).add(name)
@@ -176,6 +184,25 @@ class ClipIndex:
             self._refresh(self._adopted[name])
         self._refresh(name)
         self._note("file" if file is not None else "gone", name)
+
+    def _look(self, name: str, file: ClipFile | None) -> None:
+        """Size and time of a file that was only listed so far; None: it is no clip after all."""
+        if self._files.get(name) is not UNSEEN:
+            return
+        row = self._table.row(name)
+        if file is None or row.made is None:
+            self._set_file(name, file)
+        else:  # nothing is found or sorted by them
+            self._files[name] = row.file = file
+
+    def look_at(self, rows: Iterable[Row]) -> bool:
+        """Looks at the files of these rows that were only listed so far. False where one is no clip after all: ask again."""
+        looked = [(row.name, self.folder.peek(row.name)) for row in rows if row.file is UNSEEN]
+        if looked:
+            with self._lock:
+                for name, file in looked:
+                    self._look(name, file)
+        return all(file is not None for _, file in looked)
 
     def _set_orphan(self, name: str) -> None:
         base = name.rpartition("/")[2]
@@ -251,13 +278,16 @@ class ClipIndex:
     def _page(self, wanted: Search, offset: int, limit: int, item: Any) -> tuple[list[dict[str, Any]], int]:
         if wanted.text:
             self._look_for(wanted)
-        with self._lock:
-            self._drain()
-            mask = self._table.mask(wanted, self._store.bans)
-            total = mask.bit_count()
-            numbers = self._table.in_order(mask, wanted.sort, offset, limit, wanted.descending) if offset < total else []
-            banned = self._banned()
-            rows = [(self._table.rows[number], bool(banned >> number & 1)) for number in numbers]
+        while True:
+            with self._lock:
+                self._drain()
+                mask = self._table.mask(wanted, self._store.bans)
+                total = mask.bit_count()
+                numbers = self._table.in_order(mask, wanted.sort, offset, limit, wanted.descending) if offset < total else []
+                banned = self._banned()
+                rows = [(self._table.rows[number], bool(banned >> number & 1)) for number in numbers]
+            if self.look_at(row for row, _ in rows):
+                break
         said = self.predictions.latest
         return [item(row, self._store, is_banned, said) for row, is_banned in rows], total
 

@@ -7,7 +7,7 @@ call. What does not fit the structures below is read in the general way: nothing
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from eva_state import documents, heads
 from eva_state.clip_rows import Judgement, Row, combo_of, defects_of, facets_of, judgement_of, number_or_none, tags_of
 from eva_state.heads import NULL, ByParams, Params
 from eva_state.records import Record, dump
-from eva_state.registers import entry_in
+from eva_state.registers import Clip, entry_in
 from eva_state.video_folder import ClipFile
 
 if TYPE_CHECKING:
@@ -116,55 +116,70 @@ class Notes:
     """Rows made while the store reads its journals: ``StateStore(..., seen=Notes())``. Each is of use while its records still hold."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, Row] = {}
-        self.entries: dict[str, Record] = {}
-        self.ratings: dict[str, Record] = {}
+        self.rows: dict[str, Row] = {}  # by the name that the records hold
         self._facets: dict[str, Facets] = {}  # combos are few, and tell the facets
         self._derived = by_params()
 
     def entry(self, name: str, record: Record, entry: heads.Entry, combo: str | None) -> None:
-        if not entry.video or not _below(entry.video):
+        made, score, video = entry.timestamp, entry.score, entry.video
+        if type(made) is not float:  # number_or_none, written out for what is a float already (JSON has only finite ones)
+            made = number_or_none(made)
+        if type(score) is not float:
+            score = number_or_none(score)
+        if made is None or not video or not _below(video):
             return
         facets = None if combo is None else self._facets.get(combo)
         if facets is None:
             combo, facets = self._derived(entry.params)
             if combo is not None:
                 self._facets[combo] = facets
-        made, score, text = number_or_none(entry.timestamp), number_or_none(entry.score), text_of(name, entry.prompt)
+        text = text_of(name, entry.prompt)
         # By place, because by name takes half as long again: file, present, found, alias, position; manual, rated, marked, reference
         self.rows[name] = Row(name, None, True, True, None, -1, made, score, None, False, False, False, combo, text, None, facets)
-        self.entries[name] = record
 
     def rating(self, name: str, record: Record, data: heads.RatingData) -> None:
         row, marks = self.rows.get(name), data.rating
         if row is None or marks is None:
             return
+        row.rated = True
+        if data.timestamp is UNSET and not marks.banned and not marks.is_reference and not marks.defects and not marks.tags:
+            row.manual, row.rated_at = _mark(marks.overall_quality), record.ts
+            return
         row.manual, row.rated_at, row.marked, row.reference, defects = _judgement(record, marks, data.timestamp)
         if defects:
             row.facets += defects
-        row.rated = True
-        self.ratings[name] = record
+
+    def of(self, clip: Clip) -> Row | None:
+        """The row, if the records it was made of are the only ones of their clip, and hold."""
+        if clip.entry is None or clip.entry is not clip.entry_log or clip.rating is not clip.rating_log:
+            return None  # a log of several records is a list
+        row = self.rows.get(clip.name)
+        return row if row is not None and row.rated is (clip.rating is not None) else None
 
 
-def load_rows(store: StateStore, video_dir: Path, files: Mapping[str, ClipFile]) -> tuple[dict[str, Row], int]:
-    """The rows of all clips, and how many entries the history has. Uses up the store's notes."""
+def load_rows(
+    store: StateStore, video_dir: Path, scan: Callable[[Container[str]], Mapping[str, ClipFile]]
+) -> tuple[dict[str, Row], int, Mapping[str, ClipFile]]:
+    """The rows of all clips, how many entries the history has, and the files. Uses up the store's notes.
+
+    ``scan`` gives the files of the folder; it is told which names are of finished clips whose time of making the history holds.
+    """
     notes, store.seen = store.seen if isinstance(store.seen, Notes) else Notes(), None
-    with store._lock:
-        known = [(clip.name, clip.entry, clip.rating) for clip in store._model.clips.values()]
     rows: dict[str, Row] = {}
     position = 0
     others: list[tuple[str, Record | None, Record | None, int]] = []
-    made, entry_of, rating_of = notes.rows, notes.entries, notes.ratings
-    for name, entry, rating in known:
-        if entry is None:
-            others.append((name, None, rating, -1))
-            continue
-        if entry_of.get(name) is entry and rating_of.get(name) is rating:
-            row = rows[name] = made[name]
-            row.position, row.file = position, files.get(name)
-        else:
-            others.append((name, entry, rating, position))
-        position += 1
+    with store._lock:
+        for clip in store._model.clips.values():
+            row = notes.of(clip)
+            if row is not None:
+                rows[clip.name] = row
+                row.position = position
+            else:
+                others.append((clip.name, clip.entry, clip.rating, position))
+            position += clip.entry is not None
+    files = scan(rows)
+    for name, row in rows.items():
+        row.file = files.get(name)
     only_rated: dict[str, Judgement] = {}
     for name, brief, judged, place in _read(others, video_dir):
         shown = None if brief is None else brief.name
@@ -176,7 +191,7 @@ def load_rows(store: StateStore, video_dir: Path, files: Mapping[str, ClipFile])
     for name in (*only_rated, *files):
         if name not in rows:
             rows[name] = row_of(name, None, only_rated.get(name), None, -1, files.get(name), True)
-    return rows, position
+    return rows, position, files
 
 
 def _read(
@@ -234,10 +249,13 @@ def _parsed(records: list[Record], decode: Callable[[bytes], list[Any]]) -> list
         return None
 
 
+def _mark(overall: Any) -> float | None:
+    return float(overall) if type(overall) is int and 0 < overall < 11 else number_or_none(overall)
+
+
 def _judgement(record: Record, marks: heads.Mark, stamp: Any) -> Judgement:
-    overall = marks.overall_quality
     return Judgement(
-        float(overall) if type(overall) is int and 0 < overall < 11 else number_or_none(overall),
+        _mark(marks.overall_quality),
         record.ts if stamp is UNSET else number_or_none(stamp),
         marks.banned is True,
         marks.is_reference is True,

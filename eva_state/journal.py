@@ -26,8 +26,8 @@ from eva_state.records import Item, Record
 log = logging.getLogger(__name__)
 SEGMENT_BYTES = 16 << 20  # sealed beyond this: small enough to copy or check one at a time
 SEGMENT_NAME = re.compile(r"^(\d{6,})\.jsonl$")
-_BATCH_LINES = 2000  # lines parsed in one call (see records.decode_many)
-_READ_BYTES = 4 << 20
+_BATCH_LINES = 500  # lines parsed in one call (see records.decode_many); more do not stay in the processor's cache
+_READ_BYTES = 1 << 20
 
 
 class Draft(NamedTuple):

@@ -42,7 +42,8 @@ class Loader:
         self._seen = seen
         self._base = base
         self._newer: list[Item] = []
-        self._unsettled: list[Clip] = []
+        self._unsettled: list[Clip] = []  # clips that got an entry here
+        self._settled = False  # some clip got its entry in the general way: its rating must be told of as well
         self._rated: list[Record] = []  # to be noted among the actions
         self._combo = heads.ByParams(_combo, None)
 
@@ -67,6 +68,7 @@ class Loader:
                 clip = clips.get(name)
                 if record.id in events or (clip is not None and clip.entry_log is not None):
                     model.apply(record)
+                    self._settled = True
                     continue
                 events[record.id] = record
                 if data.prompt_id is not None:
@@ -114,14 +116,15 @@ class Loader:
                 if human is not None:
                     model.human_sum += human
                     model.human_count += 1
-                unsettled.append(clip)
+                if self._settled:
+                    unsettled.append(clip)
             else:
                 model.apply(record, head)
-                continue
-            if record.lc > model.lc:
-                model.lc = record.lc
-            if record.seq > model.applied.get(record.w, 0):
-                model.applied[record.w] = record.seq
+                self._settled |= record.type == "import"
+        if batch:  # all of one writer, whose numbers and clocks grow
+            writer = batch[0][0].w
+            model.applied[writer] = max(model.applied.get(writer, 0), max([record.seq for record, _ in batch]))
+            model.lc = max(model.lc, max([record.lc for record, _ in batch]))
 
     def finish(self) -> Model:
         """The model. Its ``dirty`` says what the records newer than ``base`` touched."""

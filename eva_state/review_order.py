@@ -67,24 +67,27 @@ class ReviewOrder:
         ranking = self._ranking(order, said)
         used = order if ranking is None or ranking.names else "newest"
         index = self._index
-        with index._lock:
-            index._drain()
-            table = index._table
-            mask = table.mask(wanted, self._store.bans)
-            if finding is not None:
-                mask &= mask_of([n for n in rows_of(mask) if finding in self._kinds.get(table.rows[n].name, ())])
-            total = mask.bit_count()
-            if used in _PLAIN:
-                sort, descending = _PLAIN[used]
-                numbers = table.in_order(mask, sort, offset, limit, descending)
-            elif used == "random":
-                keyed = ((crc32(f"{seed}\n{table.rows[n].name}".encode("utf-8", "replace")), n) for n in rows_of(mask))
-                numbers = [n for _, n in heapq.nsmallest(offset + limit, keyed)[offset:]]
-            else:
-                assert ranking is not None
-                numbers = self._ranked(ranking.names, mask, offset, limit)
-            banned = index._banned()
-            rows = [(table.rows[n], bool(banned >> n & 1)) for n in numbers]
+        while True:
+            with index._lock:
+                index._drain()
+                table = index._table
+                mask = table.mask(wanted, self._store.bans)
+                if finding is not None:
+                    mask &= mask_of([n for n in rows_of(mask) if finding in self._kinds.get(table.rows[n].name, ())])
+                total = mask.bit_count()
+                if used in _PLAIN:
+                    sort, descending = _PLAIN[used]
+                    numbers = table.in_order(mask, sort, offset, limit, descending)
+                elif used == "random":
+                    keyed = ((crc32(f"{seed}\n{table.rows[n].name}".encode("utf-8", "replace")), n) for n in rows_of(mask))
+                    numbers = [n for _, n in heapq.nsmallest(offset + limit, keyed)[offset:]]
+                else:
+                    assert ranking is not None
+                    numbers = self._ranked(ranking.names, mask, offset, limit)
+                banned = index._banned()
+                rows = [(table.rows[n], bool(banned >> n & 1)) for n in numbers]
+            if index.look_at(row for row, _ in rows):
+                break
         items = [video_item(row, self._store, is_banned, said) for row, is_banned in rows]
         if ranking is not None:
             for item, (row, _) in zip(items, rows):

@@ -12,7 +12,8 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from pathlib import Path
 from sys import intern
@@ -43,6 +44,9 @@ class ClipFile(NamedTuple):
     @property
     def mtime(self) -> float:
         return self.mtime_ns / 1e9
+
+
+UNSEEN = ClipFile(-1, 0)  # listed by its folder, but neither size nor time were looked at yet
 
 
 class NotAClip(ValueError):
@@ -78,6 +82,11 @@ def is_clip_name(name: str) -> bool:
     return "." not in stem or _TEMPORARY.search(lowered) is None
 
 
+def _is_clip(name: str) -> bool:
+    """:func:`is_clip_name` of a bare name; most tell at a glance."""
+    return (name.endswith(".mp4") and name.count(".") == 1 and len(name) > 4) or is_clip_name(name)
+
+
 @dataclass
 class _Directory:
     listed: float = -1.0  # wall-clock time of the last listing
@@ -100,15 +109,18 @@ class VideoFolder:
         self._settling: dict[str, tuple[ClipFile, float]] = {}  # unfinished files: what was seen, and since when
         self._full_scan = clock()
         self._complained: set[str] = set()
+        self._unseen: deque[str] = deque()
 
     @property
     def exists(self) -> bool:
         return self.root.is_dir()
 
-    def scan(self) -> tuple[dict[str, ClipFile], set[str]]:
+    def scan(self, known: Container[str] = ()) -> tuple[dict[str, ClipFile], set[str]]:
         """Looks for changes: ``(new or changed clips, names that went)``.
 
-        Costs one ``stat`` a folder while nothing happens, and one listing of each folder that changed.
+        Costs one ``stat`` a folder while nothing happens, and one listing of each folder that changed. A new file among
+        ``known``, clips that their maker said are finished, is taken at once as :data:`UNSEEN`, without a ``stat`` of its own (of
+        100,000 that is most of a start, and minutes on a network volume); :meth:`look_at_some` makes up for it.
         """
         now = self._clock()
         full = now - self._full_scan >= FULL_SCAN_SECONDS or now < self._full_scan
@@ -133,7 +145,7 @@ class VideoFolder:
             try:
                 mtime_ns = (self.root / relative).stat().st_mtime_ns
                 if full or mtime_ns != directory.mtime_ns or directory.listed - mtime_ns / 1e9 < TIME_STEP:
-                    self._list(relative, directory, now, full, changed, gone)
+                    self._list(relative, directory, now, full, known, changed, gone)
                     directory.mtime_ns = mtime_ns
             except OSError as error:
                 self._complain(relative or ".", f"folder {str(self.root / relative)!r} cannot be read: {error.strerror or error}")
@@ -149,7 +161,16 @@ class VideoFolder:
             changed.pop(name, None)
         return changed, gone
 
-    def _list(self, relative: str, directory: _Directory, now: float, full: bool, changed: dict[str, ClipFile], gone: set[str]) -> None:
+    def _list(
+        self,
+        relative: str,
+        directory: _Directory,
+        now: float,
+        full: bool,
+        finished: Container[str],
+        changed: dict[str, ClipFile],
+        gone: set[str],
+    ) -> None:
         prefix = f"{relative}/" if relative else ""
         files: dict[str, ClipFile] = {}
         folders: list[str] = []
@@ -166,6 +187,10 @@ class VideoFolder:
                     files[name] = known
                     continue
                 try:
+                    if finished and (told := prefix + name) in finished and _is_clip(name) and entry.is_file(follow_symlinks=False):
+                        files[name] = changed[intern(told)] = UNSEEN
+                        self._unseen.append(told)
+                        continue
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(prefix + name)
                         continue
@@ -192,6 +217,36 @@ class VideoFolder:
                     self._settling[full_name] = (file, now)
         gone.update(prefix + name for name in directory.files if name not in files)
         directory.files, directory.folders = files, folders
+
+    @property
+    def unseen(self) -> int:
+        """How many files are still :data:`UNSEEN`."""
+        return len(self._unseen)
+
+    def look_at_some(self, count: int = 500) -> dict[str, ClipFile | None]:
+        """Sizes and times of some more of the files that were only listed; None for one that is no finished clip after all."""
+        now = self._clock()
+        found: dict[str, ClipFile | None] = {}
+        while self._unseen and len(found) < count:
+            name = self._unseen.popleft()
+            folder, _, bare = name.rpartition("/")
+            directory = self._directories.get(folder)
+            if directory is None or directory.files.get(bare) is not UNSEEN:
+                continue  # it went, or was looked at by a full scan
+            file = self._stat(name)
+            if file is None:
+                del directory.files[bare]
+            else:
+                directory.files[bare] = file
+                if file.size <= 0:
+                    self._settling[name] = (file, now)
+            found[name] = file if file is not None and file.size > 0 else None
+        return found
+
+    def peek(self, name: str) -> ClipFile | None:
+        """Size and time of a clip that a scan told of; None when it is no clip any more. Any thread."""
+        file = self._stat(name)
+        return file if file is not None and file.size > 0 else None
 
     def _usable(self, name: str, is_link: bool) -> bool:
         try:

@@ -15,7 +15,9 @@ import pytest
 from eva_state.clip_index import SORTS, ClipIndex, Search
 from eva_state.clip_rows import UNBUILT_PAGES, Order, Row
 from eva_state.clip_source import Notes
+from eva_state.review_order import ReviewOrder
 from eva_state.store import StateStore
+from eva_state.video_folder import ClipFile, VideoFolder
 
 NOW = 1_700_000_000.0
 PARAMS = {"sampler": "euler", "scheduler": "simple", "fps": 16, "cfg_scale": 3.5, "steps": 20, "width": 832, "height": 480}
@@ -79,13 +81,88 @@ def test_rows_made_during_the_replay_are_those_read_from_the_records(tmp_path: P
         with StateStore(world.store.state_dir, role="server", video_dir=world.videos, clock=lambda: NOW, seen=seen) as store:
             index = ClipIndex(store, world.videos, clock=lambda: NOW)
             assert store.seen is None, "the notes are not kept"
-            index.counts()
+            index.refresh()
             return {row.name: msgspec.structs.asdict(row) for row in index._table.rows}
 
     plain, noted = rows(None), rows(Notes())
     assert noted == plain and sum(row["rated"] for row in plain.values()) > 15
     notes = Notes()
     assert rows(notes) == plain and len(notes.rows) > 30, "most rows were made on the way"
+
+
+# ---------------------------------------------------------------- files that were only listed at the start
+def test_known_clips_are_listed_at_the_start_and_looked_at_when_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path)
+    for name in ("a.mp4", "sub/b.mp4", "empty.mp4", "stranger.mp4", "fresh.mp4", "link.mp4", "note.txt"):
+        world.file(name)
+        if name != "stranger.mp4":
+            world.entry(name, timestamp=NOW + len(name))
+    world.entry("gone.mp4")
+    os.truncate(world.videos / "empty.mp4", 0)
+    os.utime(world.videos / "fresh.mp4", (NOW, NOW))  # written a moment ago, but its maker said that it is finished
+    (world.videos / "link.mp4").unlink()
+    (world.videos / "link.mp4").symlink_to(world.videos / "a.mp4")
+    world.store.close()
+    with StateStore(world.store.state_dir, role="server", video_dir=world.videos, clock=lambda: NOW, seen=Notes()) as store:
+        looks: list[str] = []
+        stat_of = VideoFolder._stat
+        monkeypatch.setattr(VideoFolder, "_stat", lambda self, name: looks.append(name) or stat_of(self, name))  # type: ignore[func-returns-value]
+        index = ClipIndex(store, world.videos, clock=lambda: NOW)
+        assert looks == [] and index.folder.unseen == 4, "a.mp4, sub/b.mp4, empty.mp4 and fresh.mp4; the link was looked at"
+        items, total = index.videos(0, 50)
+        assert {item["name"]: item["size_mb"] for item in items} == dict.fromkeys(
+            ["a.mp4", "sub/b.mp4", "fresh.mp4", "link.mp4", "stranger.mp4"], 0.0
+        )
+        assert total == 5 and sorted(looks) == ["a.mp4", "empty.mp4", "fresh.mp4", "sub/b.mp4"]
+        assert index.row("a.mp4").file == ClipFile(4, int(NOW - 100) * 10**9)  # type: ignore[union-attr]
+        index.videos(0, 50)
+        assert len(looks) == 4, "each is looked at once"
+        index.refresh()
+        assert index.folder.unseen == 0 and index.counts()["existing"] == 5
+        assert {item["name"] for item in index.search(Search(exists=False), 0, 50)[0]} == {"gone.mp4", "note.txt", "empty.mp4"}
+        changes = index.changes_since(0)[1]
+        assert changes is not None and {change["name"] for change in changes} == {"empty.mp4"}, "sizes are no news"
+
+
+def test_files_only_listed_are_looked_at_in_the_background(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    for number in range(30):
+        world.file(f"c{number}.mp4")
+        world.entry(f"c{number}.mp4")
+    world.store.close()
+    (world.videos / "c7.mp4").write_bytes(b"")
+    with StateStore(world.store.state_dir, role="server", video_dir=world.videos, clock=lambda: NOW, seen=Notes()) as store:
+        index = ClipIndex(store, world.videos, clock=lambda: NOW)
+        assert index.folder.unseen == 30
+        (world.videos / "c8.mp4").unlink()
+        os.utime(world.videos, (NOW - 50, NOW - 50))
+        index.refresh()
+        assert index.folder.unseen == 0 and index.counts()["existing"] == 28
+        assert all(row.file is None or row.file.size == 4 for row in index._table.rows)
+        (world.videos / "c7.mp4").write_bytes(b"data")
+        os.utime(world.videos / "c7.mp4", (NOW - 20, NOW - 20))
+        index.folder._clock = lambda: NOW + 2
+        index.refresh()
+        index.folder._clock = lambda: NOW + 4
+        index.refresh()
+        assert index.counts()["existing"] == 29, "written to the end after all"
+        store.rate("c1.mp4", {"overall_quality": 5})
+        assert index.row("c1.mp4").file.size == 4  # type: ignore[union-attr]
+
+
+def test_a_rating_before_a_clip_was_looked_at_keeps_it_unseen_but_shown_right(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.file("a.mp4")
+    world.entry("a.mp4")
+    world.store.close()
+    with StateStore(world.store.state_dir, role="server", video_dir=world.videos, clock=lambda: NOW, seen=Notes()) as store:
+        index = ClipIndex(store, world.videos, clock=lambda: NOW)
+        event = store.rate("a.mp4", {"overall_quality": 5}).event_id
+        assert index.counts()["rated"] == 1
+        store.undo(event)
+        review = ReviewOrder(index, store)
+        (item,), total, _ = review.page(Search(rated=False, exists=True), "newest", 0, 5)
+        assert (total, item["size_mb"]) == (1, 0.0)
 
 
 # ---------------------------------------------------------------- orders and sets made afterwards
