@@ -21,7 +21,9 @@ from benchmarks import bandit_rivals, bandit_runs
 from benchmarks.bandit_surfaces import make_surface
 
 ROOT = Path(__file__).resolve().parent.parent
-SILENT = frozenset({"bandit_state", "bandit_explain"})  # modules of the bandit that no choice depends on
+# What decides about a choice and the bet, in every part and beside it in one part; the other modules keep books and explain.
+DECIDING = ("kernel", "rows", "model", "fit", "policies")
+ALSO = {"minutes": ("cost",), "human": ("learner",)}
 LIBRARIES = {"random": ("numpy",), "tpe": ("optuna",), "optuna-gp": ("optuna", "torch"), "sklearn-gp": ("scikit-learn",)}
 ADAPTERS = {"random": "RandomSearch", "tpe": "OptunaSampler", "optuna-gp": "OptunaSampler", "sklearn-gp": "SklearnGpUcb"}
 
@@ -55,9 +57,9 @@ def _digest(*parts: str | bytes) -> str:
 
 
 @lru_cache
-def _bandit_code() -> str:
-    paths = [*sorted((ROOT / "eva_p1").glob("bandit_*.py")), ROOT / "eva_p1" / "multi_bandit.py"]
-    return _digest(*(_meaning(path.read_text(encoding="utf-8")) for path in paths if path.stem not in SILENT))
+def _bandit_code(part: str) -> str:
+    paths = [ROOT / "eva_p1" / f"bandit_{name}.py" for name in DECIDING + ALSO.get(part, ())]
+    return _digest(*(_meaning(path.read_text(encoding="utf-8")) for path in paths))
 
 
 @lru_cache
@@ -72,13 +74,13 @@ def _runner(part: str) -> str:
 
 
 @lru_cache
-def _optimiser(who: str) -> str:
+def _optimiser(who: str, part: str) -> str:
     if who == "ucb1":  # EVA's code, but nothing of the model takes part in its choices
         from eva_p1.bandit_policies import ucb1
 
         return _digest(_meaning(inspect.getsource(ucb1)))
     if who not in ADAPTERS:
-        return "eva " + _bandit_code()
+        return "eva " + _bandit_code(part)
     return _digest(_meaning(inspect.getsource(getattr(bandit_rivals, ADAPTERS[who]))))
 
 
@@ -96,7 +98,7 @@ def libraries_of(who: str) -> dict[str, str]:
 
 def code_of(cell: Cell) -> str:
     """What the figure of this cell depends on."""
-    return f"{_optimiser(cell.who)} / {_runner(cell.part)} / {_surface(cell.family, cell.seed)}"
+    return f"{_optimiser(cell.who, cell.part)} / {_runner(cell.part)} / {_surface(cell.family, cell.seed)}"
 
 
 class Results:

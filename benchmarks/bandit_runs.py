@@ -53,7 +53,7 @@ def minutes_run(family: str, seed: int, who: str, points: tuple[int, ...]) -> li
 
 
 def flight_run(family: str, seed: int, who: str, points: tuple[int, ...]) -> list[float]:
-    """Regret of EVA after so many results when ``who`` ("1 at once", "8 at once") pulls are always under way."""
+    """Regret of EVA after so many results when ``who`` ("8 at once", say) pulls are always under way; 1 at once is ``regret_run``."""
     surface, rng = make_surface(family, seed), np.random.default_rng([seed, 1])
     eva, at_once = Eva(surface.space, seed), int(who.split()[0])
     flying: list[int] = []

@@ -95,26 +95,29 @@ def interactions(grid: Grid, posterior: Posterior, allowed: np.ndarray, top: int
 def hopeless(
     grid: Grid, posterior: Posterior, allowed: np.ndarray, tries: np.ndarray, threshold: float, least: int
 ) -> list[dict[str, Any]]:
-    """Sampler|scheduler pairs, then single arms, whose upper 95 % bound lies below ``threshold`` after ``least`` tries.
+    """Sampler|scheduler pairs, then single arms, whose upper 95 % bound lies below ``threshold`` after ``least`` results.
 
-    ``tries`` counts per cell, (A,). Items: ``key`` (a pattern for a pair), ``mean``, ``high``, ``tries``; worst first.
+    A pair's bound is that of the average over its arms; and a pair is spared while the bound of any arm in it reaches the
+    best mean there is: banning it could take the best arm away. ``tries`` counts results per cell, (A,). Items: ``key`` (a
+    pattern for a pair), ``mean``, ``high``, ``tries``; worst first.
     """
     index = grid.indices(np.arange(grid.size))
+    mean, sd = posterior.mean(), posterior.sd()
+    bet, upper = float(mean[allowed].max()), mean + Z90 * sd
     found: list[dict[str, Any]] = []
     covered = np.zeros(grid.size, dtype=bool)
     for a, b in np.ndindex(*grid.shape[:2]):
         members = allowed & (index[:, 0] == a) & (index[:, 1] == b)
-        if tries[members].sum() < least:
+        if tries[members].sum() < least or upper[members].max() >= bet:
             continue
         average, error = posterior.contrast(members / members.sum())
         if average + Z90 * error < threshold:
             covered |= members
             key = f"{grid.levels[0][a]}|{grid.levels[1][b]}|*|*|*|*"
             found.append({"key": key, "mean": average, "high": average + Z90 * error, "tries": int(tries[members].sum())})
-    mean, sd = posterior.mean(), posterior.sd()
-    for cell in np.flatnonzero(allowed & ~covered & (tries >= least) & (mean + Z90 * sd < threshold)):
+    for cell in np.flatnonzero(allowed & ~covered & (tries >= least) & (upper < threshold)):
         key = combo_key(grid.params(int(cell)))
-        found.append({"key": key, "mean": float(mean[cell]), "high": float(mean[cell] + Z90 * sd[cell]), "tries": int(tries[cell])})
+        found.append({"key": key, "mean": float(mean[cell]), "high": float(upper[cell]), "tries": int(tries[cell])})
     return sorted(found, key=lambda item: float(item["high"]))
 
 

@@ -195,8 +195,12 @@ class BanditReads(BanditPrices):
         """
         with self._lock:
             self._settle()
-            tries, _ = self._counts(np.arange(self._learner.grid.size))
-            return hopeless(self._learner.grid, self._learner.posterior, self._allowed, tries, threshold, least)
+            results = np.zeros(self._learner.grid.size)  # a pull in flight or a failure says nothing about quality
+            for key, stats in self._ledger.stats().items():
+                cell = self._learner.cell_of(key)
+                if cell is not None:
+                    results[cell] += stats["N"]
+            return hopeless(self._learner.grid, self._learner.posterior, self._allowed, results, threshold, least)
 
     def _cost_figures(self, bet: float) -> dict[str, float | None]:
         """Minutes paid, and per 0.01 by which the bet is better than the average try of the first five."""
