@@ -16,10 +16,10 @@ from eva_p1.search_space import SearchSpace
 SPACE = SearchSpace(
     sampler=("euler", "heun", "lcm"),
     scheduler=("simple", "karras"),
-    fps=(16, 24),
+    fps=(16,),
     cfg_scale=(1, 3.5, 7),
     steps=(4, 12, 30),
-    size=((832, 480), (1280, 720)),
+    size=((832, 480),),
 )
 GRID = build_grid(SPACE)
 EVERY = np.arange(GRID.size)
@@ -45,14 +45,18 @@ def test_ninety_percent_intervals_hold_nine_times_in_ten():
     inside = {"main": [], "pair": []}
     index = GRID.indices(EVERY)
     for seed in range(25):
-        posterior, truth = _world(seed, 40)
+        posterior, truth = _world(seed, 25)
         for axis in main_effects(GRID, posterior, ALLOWED):
             j = GRID.names.index(axis["axis"])
+            if GRID.shape[j] == 1:
+                continue
             for level in axis["levels"]:
                 effect = truth[index[:, j] == _level(j, level["level"])].mean() - truth.mean()
                 inside["main"].append(level["low"] <= effect <= level["high"])
         for item in interactions(GRID, posterior, ALLOWED):
             j, k = (GRID.names.index(name) for name in item["axes"])
+            if min(GRID.shape[j], GRID.shape[k]) == 1:
+                continue
             at_j, at_k = (index[:, axis] == _level(axis, text) for axis, text in zip((j, k), item["levels"]))
             effect = truth[at_j & at_k].mean() - truth[at_j].mean() - truth[at_k].mean() + truth.mean()
             inside["pair"].append(item["low"] <= effect <= item["high"])
@@ -63,7 +67,7 @@ def test_sure_of_the_best_as_often_as_it_is_close():
     """Over many worlds the mean of ``p_close`` is the share in which the bet is close, that of ``gap`` the shortfall."""
     told, was, gap, shortfall = [], [], [], []
     for seed in range(60):
-        posterior, truth = _world(seed, 60)
+        posterior, truth = _world(seed, 30)
         best = int(np.argmax(posterior.mean()))
         sure = confidence(posterior, EVERY, best, np.random.default_rng(seed))
         told.append(sure["p_close"])
@@ -84,7 +88,7 @@ def _pair_world(good: float) -> tuple[Posterior, np.ndarray]:
     """euler|karras is bad but for one arm, whose results are ``good``; everything else is 0.7."""
     index = GRID.indices(EVERY)
     pair = (index[:, 0] == 0) & (index[:, 1] == 1)
-    exception = int(EVERY[pair][7])
+    exception = int(EVERY[pair][4])
     rows = [Row(int(c), AUTO, int(c), 0.15 if pair[c] else 0.7) for c in EVERY[::2] if c != exception]
     rows += [Row(exception, AUTO, 1000 + i, good) for i in range(4)]
     posterior = Posterior(GRID)
@@ -105,8 +109,9 @@ def test_a_bad_pair_is_suggested_unless_the_best_may_lie_in_it():
 def test_only_results_count_as_evidence():
     bandit = MultiDimensionalBandit(space=SPACE, seed=1)
     arms = list(SPACE.arms())
-    for arm in arms[::3]:
-        bandit.update(arm, 0.7)
+    with bandit.bulk():
+        for arm in arms[::3]:
+            bandit.update(arm, 0.7)
     bad = arms[1]
     for _ in range(6):
         bandit.fail(bad)
