@@ -49,12 +49,17 @@ def _distances(axis: str, levels: Sequence[Any]) -> np.ndarray:
     return np.sqrt(((points[:, None, :] - points[None, :, :]) ** 2).sum(axis=-1))
 
 
+def _names(dimension: Dimension, levels: Sequence[Any]) -> bool:
+    """True where the levels are names; a single one among numbers (the workflow's own "auto", say) makes names of all."""
+    return dimension.nominal or any(isinstance(level, (str, bool)) for level in levels)
+
+
 def _own_distances(dimension: Dimension, levels: Sequence[Any]) -> np.ndarray:
     """The same for a dimension of the user's own: numbers on a scale where all levels together span about 1.
 
     Logarithmic where they are positive and span a factor of 4 or more.
     """
-    if dimension.nominal:
+    if _names(dimension, levels):
         return 1.0 - np.eye(len(levels))
     places = np.array(levels, dtype=float)
     if places.min() > 0 and places.max() >= 4 * places.min():
@@ -90,7 +95,7 @@ class Grid:
         return math.prod(self.shape)
 
     def is_nominal(self, j: int) -> bool:
-        return self.dimensions[j - len(AXES)].nominal if j >= len(AXES) else self.names[j] in NOMINAL_AXES
+        return _names(self.dimensions[j - len(AXES)], self.levels[j]) if j >= len(AXES) else self.names[j] in NOMINAL_AXES
 
     def cell(self, point: Sequence[Any]) -> int | None:
         """Flat index of a point (levels in axis order), or None when a level is not on the grid."""

@@ -185,3 +185,13 @@ def test_state_file_keeps_own_dimensions(tmp_path: Path) -> None:
     again = MultiDimensionalBandit(file, space=_space(shift=SHIFT), seed=1)
     assert again.stats() == {f"{combo_key(PLAIN)}|shift=8": {"N": 1, "S": 0.9, "scores": [0.9]}}
     assert again.expected_minutes(arm, 3.0, "http://a") == bandit.expected_minutes(arm, 3.0, "http://a")
+
+
+def test_a_name_among_numbers_makes_names_of_all() -> None:
+    """The workflow says "auto" where the search tries numbers, or an older clip had a name there."""
+    for own, seen in (("auto", PLAIN), (5, {**PLAIN, "extra": {"shift": "auto"}})):
+        bandit = MultiDimensionalBandit(space=_space(shift={**SHIFT, "own": own}), seed=1)
+        bandit.update(seen, 0.9)
+        bandit.update({**PLAIN, "extra": {"shift": 8}}, 0.2)
+        assert bandit.predict(seen)["mean"] > bandit.predict({**PLAIN, "extra": {"shift": 8}})["mean"] + 0.2
+        assert bandit.select_params()["extra"]["shift"] in (3, 5, 8)
