@@ -1,11 +1,10 @@
 /** From the numbers of /api/insights to Plotly's figures. Knows neither page nor network; colours and words come in. */
-import { fixed, short } from './format.js';
+import { FIELDS, fixed, short } from './format.js';
 import { t, textOr } from './i18n.js';
 
 /** @typedef {Record<string, string>} Colours text muted line accent good fair poor surface */
 /** @typedef {{data: any[], layout: Record<string, any>}} Figure */
 
-const FIELDS = ['sampler', 'scheduler', 'fps', 'cfg', 'steps', 'size'];
 const label = (value) => (typeof value === 'string' ? value.replace(/^(\d+)x(\d+)$/, '$1×$2') : short(value));
 const field = (name) => t(`field.${name}`);
 /** A metric as people call it. */

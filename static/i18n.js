@@ -59,7 +59,7 @@ export const hasText = (key) => key in texts;
 export const textOr = (key, other) => (hasText(key) ? t(key) : other);
 
 /** Fills `data-i18n` (text) and `data-i18n-ATTRIBUTE` (placeholder, aria-label, title) below `root`. */
-export function translate(root) {
+function translate(root) {
   for (const element of root.querySelectorAll('[data-i18n]')) element.textContent = t(element.dataset.i18n ?? '');
   for (const attribute of ['placeholder', 'aria-label', 'title']) {
     for (const element of root.querySelectorAll(`[data-i18n-${attribute}]`)) {

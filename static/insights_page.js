@@ -2,7 +2,7 @@
 import { getJSON, orElse, watchUrl } from './api.js';
 import { costChart, dotsChart, effectsChart, metricName, metricsChart, pairsChart, progressChart, repeatsChart } from './charts.js';
 import { button, byId, debounce, h, press, segments, select } from './dom.js';
-import { duration, fixed, short, splitName, whole } from './format.js';
+import { FIELDS, duration, fixed, short, splitName, whole } from './format.js';
 import { t, tn } from './i18n.js';
 import { live } from './live.js';
 import { Parallel } from './parallel.js';
@@ -13,7 +13,6 @@ const QUIET_MS = 4000; // after the last change until the charts follow
 const COLOURS = ['text', 'muted', 'line', 'accent', 'good', 'fair', 'poor', 'surface'];
 const CARDS = ['progress', 'metrics', 'effects', 'pairs', 'repeats', 'parallel', 'cost'];
 const WIDE = ['effects', 'parallel', 'cost'];
-const SETTINGS = ['sampler', 'scheduler', 'fps', 'cfg', 'steps', 'size'];
 const LISTED = 100; // rows of a table
 
 /** The theme's colours as Plotly understands them. */
@@ -155,7 +154,7 @@ class InsightsPage {
       repeats.n && table([t('insights.first_mark'), t('insights.second_mark')], repeats.pairs));
     const rows = this.#data.parallel.length > 2 ? this.#data.parallel : [];
     this.#tell('parallel', t(rows.length ? 'insights.parallel.says' : 'insights.none'),
-      rows.length && table([...[...SETTINGS, 'score'].map(field), t('insights.rating'), t('field.clip')], rows.slice(-LISTED).map((row) => [...row.slice(0, 8).map((value) => value !== null && short(value)), clipLink(row[8])])));
+      rows.length && table([...[...FIELDS, 'score'].map(field), t('insights.rating'), t('field.clip')], rows.slice(-LISTED).map((row) => [...row.slice(0, 8).map((value) => value !== null && short(value)), clipLink(row[8])])));
     this.#parallel.element.hidden = !rows.length;
     this.#parallel.show(rows);
     const { cost } = this.#data;

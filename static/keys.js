@@ -12,7 +12,7 @@ const BY_PLACE = { Comma: ',', Period: '.', Slash: '/', BracketLeft: '[', Bracke
 const SHOWN = { ArrowLeft: '←', ArrowRight: '→', ArrowUp: '↑', ArrowDown: '↓', Backspace: '⌫', ' ': 'Space', Escape: 'Esc' };
 
 /** The name a binding uses for a key press: `7`, `q`, `Shift+7`, `Ctrl+z`, `ArrowLeft`, `?`. */
-export function keyName(event) {
+function keyName(event) {
   let key = event.key;
   const digit = /^(?:Digit|Numpad)(\d)$/.exec(event.code);
   if (digit && (event.code.startsWith('Digit') || event.getModifierState('NumLock') || /^\d$/.test(key))) key = digit[1];
@@ -25,14 +25,14 @@ export function keyName(event) {
 }
 
 /** How a key is written on a button. */
-export const keyLabel = (name) =>
+const keyLabel = (name) =>
   name
     .split('+')
     .map((part) => SHOWN[part] ?? (part.length === 1 ? part.toUpperCase() : part))
     .join('+');
 
 /** True when the press belongs to a text field or another control. */
-export function typing(event) {
+function typing(event) {
   const target = event.target;
   if (!(target instanceof HTMLElement)) return false;
   if (target.isContentEditable) return true;

@@ -4,10 +4,10 @@
  */
 import { queryString } from './api.js';
 import { Emitter, button, h } from './dom.js';
-import { fixed, short } from './format.js';
+import { FIELDS, fixed, short } from './format.js';
 import { t, tn } from './i18n.js';
 
-const FIELDS = ['sampler', 'scheduler', 'fps', 'cfg', 'steps', 'size', 'score', 'rating'];
+const COLUMNS = [...FIELDS, 'score', 'rating'];
 const RANGES = { score: 'score', rating: 'overall', cfg: 'cfg', steps: 'steps' }; // what the search knows as min_ and max_
 const NAME = 8; // place of a clip's name in a row
 const ENOUGH_RATED = 8; // from which on the rating is the outcome
@@ -32,7 +32,7 @@ export function axesOf(all) {
   const rated = all.filter((row) => row[7] !== null).length >= ENOUGH_RATED;
   const outcome = rated ? 7 : 6;
   const rows = all.filter((row) => row[outcome] !== null);
-  const axes = FIELDS.slice(0, outcome + 1).map((name, column) => {
+  const axes = COLUMNS.slice(0, outcome + 1).map((name, column) => {
     const values = [...new Set(rows.map((row) => row[column]).filter((value) => value !== null))];
     values.sort((a, b) => (typeof a === 'number' && typeof b === 'number' ? a - b : String(a).localeCompare(String(b), 'en', { numeric: true })));
     const free = column > 5;

@@ -22,18 +22,18 @@ class QaConsole {
   /** @type {Array<Record<string, any>>} */
   #bans = [];
   #order = 'manual';
-  #reason = /** @type {HTMLInputElement} */ (byId('ban-reason'));
-  #find = /** @type {HTMLInputElement} */ (byId('ban-search'));
+  #reason = byId('ban-reason');
+  #find = byId('ban-search');
 
   /** @param {Record<string, any>} options */
   constructor(options) {
     const values = {
       sampler: options.samplers, scheduler: options.schedulers, fps: options.fps, cfg: options.cfg, steps: options.steps,
-      size: (options.sizes ?? []).map((/** @type {any} */ size) => (Array.isArray(size) ? size.join('x') : size)),
+      size: (options.sizes ?? []).map((size) => (Array.isArray(size) ? size.join('x') : size)),
     };
-    byId('ban-fields').append(...FIELDS.map((field) => this.#field(field, values[/** @type {keyof typeof values} */ (field)] ?? [])));
+    byId('ban-fields').append(...FIELDS.map((field) => this.#field(field, values[field] ?? [])));
     for (const [name, levels] of Object.entries(options.extra ?? {})) this.#own(name, levels);
-    const form = /** @type {HTMLFormElement} */ (byId('ban-form'));
+    const form = byId('ban-form');
     const soon = debounce(() => this.#preview(), PREVIEW_MS);
     byId('ban-fields').addEventListener('input', () => {
       this.#allow(false);
@@ -50,10 +50,8 @@ class QaConsole {
       byId(id).addEventListener('click', () => this.#suspects(order));
     }
     const again = debounce(() => this.refresh(), 300);
-    live.addEventListener('changes', again);
-    live.addEventListener('reset', again);
-    live.addEventListener('connection', (event) => /** @type {CustomEvent} */ (event).detail && again());
-    outbox.addEventListener('ack', again);
+    live.onNews(again);
+    outbox.on('ack', again);
   }
 
   async start() {
@@ -70,23 +68,22 @@ class QaConsole {
     await this.refresh();
   }
 
-  /** A field for a dimension of the user's own. @param {string} name @param {any[]} [values] */
+  /** A field for a dimension of the user's own. */
   #own(name, values = []) {
     if (!this.#fields[name]) byId('ban-fields').append(this.#field(name, values));
   }
 
-  /** @param {string} field @param {any[]} values */
   #field(field, values) {
     const label = FIELDS.includes(field) ? t(`field.${field}`) : field;
     const list = `values-${field}`;
-    const input = /** @type {HTMLInputElement} */ (h('input', { class: 'input mono', id: `ban-${field}`, list, placeholder: t('any'), maxlength: 60, spellcheck: 'false' }));
+    const input = h('input.input.mono', { id: `ban-${field}`, list, placeholder: t('any'), maxlength: 60, spellcheck: 'false' });
     this.#fields[field] = input;
     const any = button({ label: t('qa.any_field', { field: label }), icon: 'close', iconOnly: true, class: 'quiet small', onClick: () => {
       input.value = '';
       input.dispatchEvent(new Event('input', { bubbles: true }));
       input.focus();
     } });
-    return h('div.ban-field', h('label', { class: 'field', for: `ban-${field}` }, h('span', label)),
+    return h('div.ban-field', h('label.field', { for: `ban-${field}` }, h('span', label)),
       h('div.with-clear', input, any), h('datalist', { id: list }, ...values.map((value) => h('option', { value }))));
   }
 
@@ -99,7 +96,6 @@ class QaConsole {
     this.#preview();
   }
 
-  /** @param {string | null} key */
   #show(key) {
     this.fill(key);
     byId('ban-sampler').scrollIntoView({ block: 'center' });
@@ -116,7 +112,6 @@ class QaConsole {
     for (const input of Object.values(this.#fields)) input.parentElement?.classList.toggle('set', input.value.trim() !== '');
   }
 
-  /** @param {boolean} allowed */
   #allow(allowed) {
     this.#allowed = allowed;
     byId('ban-submit').toggleAttribute('disabled', !allowed);
@@ -128,9 +123,9 @@ class QaConsole {
     const box = byId('ban-preview');
     this.#asked += 1;
     const turn = this.#asked;
-    const say = (/** @type {string} */ mood, /** @type {string} */ title, text = '') => {
+    const say = (mood, title, text = '') => {
       box.dataset.mood = mood;
-      box.replaceChildren(h('strong', title), h('span', { class: 'muted', text }));
+      box.replaceChildren(h('strong', title), h('span.muted', text));
     };
     this.#allow(false);
     if (Object.values(this.#fields).every((input) => !input.value.trim())) return say('idle', t('qa.choose'), t('qa.choose_why'));
@@ -165,7 +160,7 @@ class QaConsole {
       this.#drawBans();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      byId('bans').replaceChildren(h('li', { class: 'muted', role: 'alert', text: t('qa.failed', { why: error.message }) }));
+      byId('bans').replaceChildren(h('li.muted', { role: 'alert', text: t('qa.failed', { why: error.message }) }));
     }
   }
 
@@ -177,7 +172,6 @@ class QaConsole {
     if (!shown.length) byId('bans').append(h('li.muted', t(this.#bans.length ? 'qa.none_found' : 'qa.none')));
   }
 
-  /** @param {Record<string, any>} item */
   #banItem(item) {
     const who = hasText(`by.${item.by}`) ? t(`by.${item.by}`) : (item.by ?? '–');
     return h(
@@ -202,11 +196,10 @@ class QaConsole {
     byId('advice-intro').hidden = !items.length;
     const made = report && t('qa.advice_age', { when: moment(Date.now() / 1000 - age) });
     byId('advice-age').textContent = [made, report && !alive && t('qa.advice_old')].filter(Boolean).join(' · ');
-    byId('advice-list').replaceChildren(...items.map((/** @type {any} */ item) => this.#adviceItem(item)));
+    byId('advice-list').replaceChildren(...items.map((item) => this.#adviceItem(item)));
     if (!items.length) byId('advice-list').append(h('li.muted', t(report ? 'qa.advice_none' : 'qa.advice_wait')));
   }
 
-  /** @param {Record<string, any>} item */
   #adviceItem(item) {
     const facts = [['tries', whole(item.tries)], ['mean', fixed(item.mean)], ['best', fixed(item.best)], ['upper', fixed(item.upper)], ['arms', whole(item.arms)]];
     return h(
@@ -214,7 +207,7 @@ class QaConsole {
       h('div.advice-what',
         h('span.mono', comboText(item.key)),
         h('dl.advice-facts',
-          ...facts.map(([name, value]) => h('div', {}, h('dt.muted', t(`qa.fact_${name}`)), h('dd', value))))),
+          ...facts.map(([name, value]) => h('div', h('dt.muted', t(`qa.fact_${name}`)), h('dd', value))))),
       button({ label: t('qa.advice_use'), class: 'small', attrs: { title: item.reason }, onClick: () => {
         this.#show(item.key);
         this.#reason.value = item.reason;
@@ -222,14 +215,14 @@ class QaConsole {
     );
   }
 
-  /** Clips that speak for a ban: worst first, or newest. @param {string} order */
+  /** Clips that speak for a ban: worst first, or newest. */
   async #suspects(order) {
     this.#order = order;
     for (const [id, name] of [['worst-rated', 'manual'], ['worst-score', 'score'], ['newest', 'newest']]) byId(id).setAttribute('aria-pressed', String(order === name));
     const query = { banned: 'false', limit: SUSPECTS };
     const found = order === 'newest' ? await getJSON('/api/search', { ...query, sort: 'newest' }) : await lowest(order, query);
     if (order !== this.#order) return;
-    byId('suspects').replaceChildren(...found.items.map((/** @type {any} */ clip) => this.#suspect(clip)));
+    byId('suspects').replaceChildren(...found.items.map((clip) => this.#suspect(clip)));
     if (!found.items.length) byId('suspects').append(h('li.muted', t(order === 'manual' ? 'qa.none_rated' : 'qa.no_clips')));
   }
 

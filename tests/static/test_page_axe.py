@@ -68,7 +68,7 @@ def test_selections_wipes_and_the_help_have_no_serious_finding(make_site, make_c
     page.goto(site.url + "/compare")
     page.wait_for_selector(".vote:not([disabled])")
     for mode in ("wipe", "worst"):
-        page.click(f"[data-mode={mode}]")
+        page.click(f"#modes [data-value={mode}]")
         assert findings(page, axe_script) == []
     page.keyboard.press("?")
     page.wait_for_selector("dialog")
