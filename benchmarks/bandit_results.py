@@ -24,8 +24,20 @@ ROOT = Path(__file__).resolve().parent.parent
 # What decides about a choice and the bet, in every part and beside it in one part; the other modules keep books and explain.
 DECIDING = ("kernel", "rows", "model", "fit", "policies")
 ALSO = {"minutes": ("cost",), "human": ("learner",)}
-LIBRARIES = {"random": ("numpy",), "tpe": ("optuna",), "optuna-gp": ("optuna", "torch"), "sklearn-gp": ("scikit-learn",)}
-ADAPTERS = {"random": "RandomSearch", "tpe": "OptunaSampler", "optuna-gp": "OptunaSampler", "sklearn-gp": "SklearnGpUcb"}
+LIBRARIES = {
+    "random": ("numpy",),
+    "tpe": ("optuna",),
+    "tpe-again": ("optuna",),
+    "optuna-gp": ("optuna", "torch"),
+    "sklearn-gp": ("scikit-learn",),
+}
+ADAPTERS = {
+    "random": "RandomSearch",
+    "tpe": "OptunaSampler",
+    "tpe-again": "OptunaSampler",
+    "optuna-gp": "OptunaSampler",
+    "sklearn-gp": "SklearnGpUcb",
+}
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,7 @@ OPTIMISERS: dict[str, Callable[[SearchSpace, int], Optimiser]] = {
     "ucb1": lambda space, seed: Eva(space, seed, policy="ucb1"),
     "random": lambda space, seed: RandomSearch(space, seed),
     "tpe": lambda space, seed: OptunaSampler(space, seed, "tpe"),
+    "tpe-again": lambda space, seed: OptunaSampler(space, seed + 1000, "tpe"),  # how much is its own luck
     "optuna-gp": lambda space, seed: OptunaSampler(space, seed, "gp"),
     "sklearn-gp": lambda space, seed: SklearnGpUcb(space, seed),
 }

@@ -1,7 +1,7 @@
 """Learning the hyperparameters again beside the choices, so that none of them waits for it.
 
 With a thousand results on 200,000 arms learning takes seconds. It runs on copies of the rows in a thread of its own; when it
-is done, the next call brings the new posterior in line with what happened meanwhile and takes it over. Choices made in the
+is done, the next result brings the new posterior in line with what happened meanwhile and takes it over. Choices made in the
 meantime use the old hyperparameters and all results.
 """
 

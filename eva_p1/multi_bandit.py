@@ -268,8 +268,7 @@ class MultiDimensionalBandit(BanditReads):
             self._learner.refit_if_due(self._background)
 
     def _settle(self) -> None:
-        """Makes the model follow the ledger again after a bulk, and takes over what was learned beside the choices."""
-        self._learner.catch_up()
+        """Makes the model follow the ledger again after a bulk."""
         if self._stale:
             self._stale = False
             self._learner.build(self._learner.space)
