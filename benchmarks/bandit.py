@@ -109,7 +109,10 @@ class Table:
         found = {seed: self._results.get(Cell(part or self._part, family, seed, who, at)) for seed in self._seeds}
         return {seed: value for seed, value in found.items() if value is not None}
 
-    def show(self, rows: Sequence[str], unit: str) -> None:
+    def show(self, rows: Sequence[str], unit: str, markdown: bool = False) -> None:
+        """Prints the rows, as aligned text or as a Markdown table."""
+        if markdown:
+            return self._show_markdown(rows, unit)
         print(f"\n{TITLES[self._part]}; mean +- standard error (seeds)")
         print(f"{'':12}{'':14}" + "".join(f"{f'{at} {unit}':>23}" for at in self._points))
         for family in self._families:
@@ -120,6 +123,19 @@ class Table:
                     error = v.std(ddof=1) / np.sqrt(len(v)) if len(v) > 1 else np.nan
                     line += f"{v.mean():>10.4f} +-{error:.4f} ({len(v):>2})" if len(v) else f"{'-':>23}"
                 print(f"{family:12}{who:14}{line}")
+
+    def _show_markdown(self, rows: Sequence[str], unit: str) -> None:
+        print(f"\n{TITLES[self._part]}\n\n| family | optimiser | " + " | ".join(f"{at} {unit}" for at in self._points) + " |")
+        print("|---|---|" + "---|" * len(self._points))
+        for family in self._families:
+            for i, who in enumerate(rows):
+                line = f"| {'' if i else family} | {who} |"
+                for at in self._points:
+                    v = np.array(list(self.values(family, who, at).values()))
+                    seeds = "" if len(v) == len(self._seeds) else f" ({len(v)} seeds)"
+                    line += f" {v.mean():.3f} +- {v.std(ddof=1) / np.sqrt(len(v)):.3f}{seeds} |" if len(v) > 1 else " |"
+                print(line)
+        print()
 
     def ratios(self, of: str, to: str, part: str | None = None) -> None:
         """Mean regret of one row by that of another (of another ``part``) on the seeds both have."""
@@ -174,6 +190,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
     parser.add_argument("--results", type=Path, help="file that keeps the figures; what it has is not run again")
     parser.add_argument("--print", action="store_true", help="show what the results file has, run nothing")
+    parser.add_argument("--markdown", action="store_true", help="print the tables the way docs/bandit.md has them")
     args = parser.parse_args()
     args.optimisers, args.parts, args.families = args.optimisers.split(","), args.parts.split(","), args.families.split(",")
     for name, known in (("optimisers", OPTIMISERS), ("parts", [*RUNS, "speed"]), ("families", FAMILIES)):
@@ -202,7 +219,7 @@ def main() -> int:
             if not args.print:
                 fill(results, part, rows, args.families, seeds, points, args.jobs)
             table = Table(results, part, args.families, seeds, points)
-            table.show(rows, unit)
+            table.show(rows, unit, args.markdown)
             if part == "flight":
                 table.ratios("8 at once", "eva", "regret")
             elif part == "human":
