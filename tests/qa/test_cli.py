@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -77,6 +78,9 @@ def test_a_run_makes_clips_and_leaves_everything_in_the_state(tmp_path: Path, si
     lines = [json.loads(line) for line in (logs / "merged_analysis.jsonl").read_text(encoding="utf-8").splitlines()]
     assert sorted(line["score"] for line in lines) == sorted(entry["score"] for entry in knowledge(tmp_path))
     assert all(line["deep"] is None for line in lines)
+    for entry in knowledge(tmp_path):
+        kept = [entry["pictures"][name] for name in ("thumbnail", "filmstrip", "scrub_strip", "series")]
+        assert entry["analysis_version"] and all((tmp_path / "state" / path).is_file() for path in kept), entry
 
 
 def test_reference_only_tries_nothing_else(tmp_path: Path, sim: SimHandle, folders: list[str]) -> None:
@@ -217,8 +221,9 @@ def test_settings_are_printed_and_secrets_hidden(capsys: pytest.CaptureFixture[s
     ],
 )
 def test_a_wrong_budget_is_wrong_usage(flags: list[str], named: str, folders: list[str]) -> None:
-    code, out, err = run(*flags, *folders)
-    assert code == EXIT_USAGE and named in err and not out
+    with pytest.raises(UsageError, match=re.escape(named)) as wrong:
+        main([*flags, *folders])
+    assert wrong.value.exit_code == EXIT_USAGE
 
 
 def test_a_budget_ends_a_run_on_the_simulator(tmp_path: Path, sim: SimHandle, folders: list[str]) -> None:
@@ -260,8 +265,9 @@ def test_a_dimension_of_ones_own_on_the_simulator(tmp_path: Path, sim: SimHandle
     ],
 )
 def test_a_wrong_dimension_or_level_is_wrong_usage(flags: list[str], named: str, folders: list[str]) -> None:
-    code, out, err = run(*flags, *folders)
-    assert code == EXIT_USAGE and named in err and not out
+    with pytest.raises(UsageError, match=re.escape(named)) as wrong:
+        main([*flags, *folders])
+    assert wrong.value.exit_code == EXIT_USAGE
 
 
 def test_a_prior_is_exported_and_started_from(tmp_path: Path, sim: SimHandle, folders: list[str]) -> None:
