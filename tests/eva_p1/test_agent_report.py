@@ -22,9 +22,10 @@ SPACE = {**SMALL_SPACE, "extra": {"shift": {"input": "ModelSamplingSD3.shift", "
 
 def _taught() -> MultiDimensionalBandit:
     bandit = MultiDimensionalBandit(space=SPACE, seed=1)
-    for number, arm in enumerate(bandit.space.arms()):
-        bad = (arm["sampler"], arm["scheduler"]) == ("euler", "beta")
-        bandit.update(arm, (0.2 if bad else 0.7) + 0.01 * (number % 3), cost_minutes=2.0, video=f"{number}.mp4")
+    with bandit.bulk():
+        for number, arm in enumerate(bandit.space.arms()):
+            bad = (arm["sampler"], arm["scheduler"]) == ("euler", "beta")
+            bandit.update(arm, (0.2 if bad else 0.7) + 0.01 * (number % 3), cost_minutes=2.0, video=f"{number}.mp4")
     return bandit
 
 

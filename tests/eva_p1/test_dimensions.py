@@ -108,9 +108,10 @@ def test_the_grid_places_old_clips_at_the_workflows_own_value() -> None:
 def _teach(bandit: MultiDimensionalBandit, best: Any, name: str = "shift", tries: int = 30) -> None:
     rng = np.random.default_rng(0)
     arms = list(bandit.space.arms())
-    for _ in range(tries):
-        arm = arms[rng.integers(len(arms))]
-        bandit.update(arm, float(np.clip((0.75 if arm["extra"][name] == best else 0.45) + 0.02 * rng.standard_normal(), 0, 1)))
+    with bandit.bulk():
+        for _ in range(tries):
+            arm = arms[rng.integers(len(arms))]
+            bandit.update(arm, float(np.clip((0.75 if arm["extra"][name] == best else 0.45) + 0.02 * rng.standard_normal(), 0, 1)))
 
 
 @pytest.mark.parametrize(("name", "item", "best"), [("shift", SHIFT, 8), ("style", STYLE, "sharp.safetensors")])
@@ -124,8 +125,9 @@ def test_a_dimension_is_learned(name: str, item: dict[str, Any], best: Any) -> N
 
 def test_adding_and_taking_out_a_dimension_keeps_what_was_learned() -> None:
     bandit = MultiDimensionalBandit(space=SIX, seed=1)
-    for arm in bandit.space.arms():
-        bandit.update(arm, 0.8 if arm["sampler"] == "heun" else 0.4)
+    with bandit.bulk():
+        for arm in bandit.space.arms():
+            bandit.update(arm, 0.8 if arm["sampler"] == "heun" else 0.4)
     before = bandit.predict({**PLAIN, "sampler": "heun"})
     bandit.set_space(_space(shift=SHIFT))
     after = bandit.predict({**PLAIN, "sampler": "heun", "extra": {"shift": 5}})
