@@ -31,6 +31,7 @@ __all__ = ["SORTS", "ClipIndex", "Search"]
 
 log = logging.getLogger(__name__)
 
+LOOKS = 5  # so often a page is put together again because a file on it turned out to be no clip
 WARM_AFTER = 0.5  # seconds after the start: who waits for the first answers comes first
 CHANGES_KEPT = 5000  # a page that slept through more starts afresh
 
@@ -278,7 +279,7 @@ class ClipIndex:
     def _page(self, wanted: Search, offset: int, limit: int, item: Any) -> tuple[list[dict[str, Any]], int]:
         if wanted.text:
             self._look_for(wanted)
-        while True:
+        for _ in range(LOOKS):
             with self._lock:
                 self._drain()
                 mask = self._table.mask(wanted, self._store.bans)

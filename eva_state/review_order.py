@@ -23,7 +23,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
-from eva_state.clip_index import ClipIndex, Search
+from eva_state.clip_index import LOOKS, ClipIndex, Search
 from eva_state.clip_items import video_item
 from eva_state.clip_rows import Row, flags_of, mask_of, rows_of
 from eva_state.predictions import NOTHING, Said
@@ -67,7 +67,7 @@ class ReviewOrder:
         ranking = self._ranking(order, said)
         used = order if ranking is None or ranking.names else "newest"
         index = self._index
-        while True:
+        for _ in range(LOOKS):
             with index._lock:
                 index._drain()
                 table = index._table
