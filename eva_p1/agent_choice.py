@@ -187,7 +187,7 @@ class Chooser:
         expected = self._expected(params, api)
         if expected <= left:
             return None
-        return f"it is expected to take {expected:.1f} GPU minutes, {max(0.0, left):.1f} are left of the budget"
+        return f"it is expected to take {expected:.2g} GPU minutes, {max(0.0, left):.2g} are left of the budget"
 
     def _proposed(self, agent: AgentControl, api: str) -> Proposal | None:
         """The first proposal of a policy that can be tried, its params in flight."""

@@ -22,7 +22,7 @@ class NothingFits(ValueError):
     """No combo is expected to fit into what is left; ``cheapest``: expected minutes of the cheapest."""
 
     def __init__(self, within: float, cheapest: float):
-        super().__init__(f"the cheapest try is expected to take {cheapest:.1f} GPU minutes, {max(0.0, within):.1f} are left")
+        super().__init__(f"the cheapest try is expected to take {cheapest:.2g} GPU minutes, {max(0.0, within):.2g} are left")
         self.cheapest = cheapest
 
 

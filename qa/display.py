@@ -38,7 +38,10 @@ def duration(seconds: float | None) -> str:
 
 
 def minutes(value: float) -> str:
-    return f"{value:.1f} GPU min" if value < 600 else f"{value / 60:.1f} GPU h"
+    """GPU time for a person: two decimals below a minute, hours from ten hours on."""
+    if value < 600:
+        return f"{value:.{2 if 0 < value < 1 else 1}f} GPU min"
+    return f"{value / 60:.1f} GPU h"
 
 
 def metric_line(metrics: dict[str, Any]) -> str:
@@ -59,7 +62,8 @@ def money(report: dict[str, Any]) -> list[str]:
     """What a run spent, what is left, and what an improvement cost."""
 
     def both(name: str, dollars: str) -> str:
-        return minutes(report[name]) + (f" (${report[dollars]:.2f})" if report.get(dollars) is not None else "")
+        paid = report.get(dollars)
+        return minutes(report[name]) + ("" if paid is None else f" (${paid:.{3 if paid < 0.1 else 2}f})")
 
     line = f"spent {both('minutes', 'dollars')}"
     if report.get("limit") is not None:
