@@ -67,7 +67,7 @@ export function filtersOf(axes, kept) {
 
 /** Events: `kept` (how many lines). */
 export class Parallel extends Emitter {
-  #box = h('div.parallel', { tabindex: 0, 'aria-label': t('insights.parallel.title') });
+  #box = h('div.parallel', { role: 'group', tabindex: 0, 'aria-label': t('insights.parallel.title') });
   #said = h('span', { role: 'status' });
   #link = h('a.btn.small', { text: t('insights.parallel.search') });
   #clear = button({ label: t('insights.parallel.clear'), icon: 'close', class: 'small quiet', onClick: () => this.#change(() => this.#kept.clear()) });

@@ -144,9 +144,9 @@ export class Player extends Playback {
         await response.body?.cancel();
         return videoUrl(name); // the element streams it, or tells what is wrong with it
       }
-      const strip = new Image();
-      strip.src = filmstripUrl(name);
-      return URL.createObjectURL(await response.blob());
+      const source = URL.createObjectURL(await response.blob());
+      fetch(filmstripUrl(name), { priority: 'low' }).then((strip) => strip.blob()).catch((error) => console.info('no filmstrip ahead:', error.message));
+      return source;
     } catch (error) {
       if (error.name !== 'AbortError') console.info(`${name} could not be loaded ahead:`, error.message);
       return null;

@@ -8,7 +8,9 @@ const CELLS = 10; // frames in a filmstrip, from the first to the last
 
 /** Events: `seek` (fraction of the clip, 0 to 1). */
 export class ScrubBar extends Emitter {
-  #strip = new Image();
+  #url = null;
+  /** @type {ImageBitmap | null} */
+  #strip = null;
   #canvas = h('canvas.strip-img', { 'aria-hidden': 'true' });
   #head = h('span.strip-head', { 'aria-hidden': 'true' });
   #ticks = h('span.strip-ticks');
@@ -17,7 +19,6 @@ export class ScrubBar extends Emitter {
 
   constructor() {
     super();
-    this.#strip.addEventListener('load', () => this.#paint());
     new ResizeObserver(() => this.#paint()).observe(this.element);
     this.#range.addEventListener('input', () => {
       const fraction = Number(this.#range.value) / RESOLUTION;
@@ -29,14 +30,23 @@ export class ScrubBar extends Emitter {
   }
 
   /** @param {string | null} url of the filmstrip */
-  show(url) {
+  async show(url) {
     this.#place(0);
     this.mark([], 0);
     this.#range.disabled = !url;
-    if (url && this.#strip.getAttribute('src') === url) return;
-    this.#canvas.hidden = true;
-    if (url) this.#strip.src = url;
-    else this.#strip.removeAttribute('src');
+    if (url === this.#url) return;
+    this.#url = url;
+    this.#keep(null);
+    const strip = url && (await pictureOf(url));
+    if (url === this.#url) this.#keep(strip);
+    else strip?.close();
+  }
+
+  /** A bitmap is let go at once; a browser keeps the pixels of an image element for minutes. */
+  #keep(strip) {
+    this.#strip?.close();
+    this.#strip = strip;
+    this.#paint();
   }
 
   /**
@@ -57,23 +67,23 @@ export class ScrubBar extends Emitter {
 
   /** Gives each frame its equal share of the bar, cropped, never stretched: place stays time. */
   #paint() {
-    const { naturalWidth, naturalHeight } = this.#strip;
+    const strip = this.#strip;
     const { clientWidth, clientHeight } = this.element;
-    this.#canvas.hidden = !this.#strip.complete || !naturalWidth;
-    if (this.#canvas.hidden || !clientWidth) return;
+    this.#canvas.hidden = !strip;
+    if (!strip || !clientWidth) return;
     const scale = devicePixelRatio || 1;
     const width = Math.round(clientWidth * scale);
     const height = Math.round(clientHeight * scale);
     Object.assign(this.#canvas, { width, height });
     const pen = this.#canvas.getContext('2d');
     if (!pen) return;
-    const cell = naturalWidth / CELLS;
+    const cell = strip.width / CELLS;
     const room = width / CELLS;
-    const zoom = Math.max(room / cell, height / naturalHeight);
+    const zoom = Math.max(room / cell, height / strip.height);
     const w = room / zoom;
     const h0 = height / zoom;
     for (let i = 0; i < CELLS; i += 1) {
-      pen.drawImage(this.#strip, i * cell + (cell - w) / 2, (naturalHeight - h0) / 2, w, h0, i * room, 0, room, height);
+      pen.drawImage(strip, i * cell + (cell - w) / 2, (strip.height - h0) / 2, w, h0, i * room, 0, room, height);
     }
   }
 
@@ -87,5 +97,16 @@ export class ScrubBar extends Emitter {
 
   #place(fraction) {
     this.#head.style.setProperty('--at', `${(fraction * 100).toFixed(2)}%`);
+  }
+}
+
+/** @returns {Promise<ImageBitmap | null>} null: there is none, or it cannot be read now */
+async function pictureOf(url) {
+  try {
+    const response = await fetch(url);
+    return response.ok ? await createImageBitmap(await response.blob()) : null;
+  } catch (error) {
+    console.info(`${url} cannot be shown:`, error.message);
+    return null;
   }
 }

@@ -134,6 +134,8 @@ def test_orders_and_filters_of_the_queue(make_site: Callable[..., Any], page: An
     current.filter(has_text="clip_005").wait_for()
     page.locator(".queue-order").select_option("oldest")
     current.filter(has_text="clip_000").wait_for()
+    page.locator(".queue-order").select_option("best_predicted")
+    page.get_by_text("Nothing is predicted yet").wait_for()
     page.locator(".queue-order").select_option("informative")
     page.get_by_text("No agent has ranked the clips yet").wait_for()
     (site.state_dir / "review_order.json").write_text(json.dumps({"values": {"clip_002.mp4": 0.5}}), encoding="utf-8")

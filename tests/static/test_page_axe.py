@@ -15,7 +15,7 @@ PAGES = {
     "/qa?key=euler|*|*|*|*|*": ".suspect",
     "/watch?name=clip_001.mp4": ".frame-plot:not([hidden])",
     "/compare": ".vote:not([disabled])",
-    "/insights": ".chart-card",
+    "/insights": ".parallel polyline",
     "/login": "#login-form",
 }
 
