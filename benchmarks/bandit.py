@@ -41,6 +41,7 @@ from benchmarks.bandit_runs import RUNS
 from benchmarks.bandit_speed import speed
 from benchmarks.bandit_surfaces import FAMILIES
 
+RESAMPLES = 4000
 MINUTES_RIVALS = ("random", "ucb1", "tpe")  # of the rivals, those that are also run by GPU minutes
 FLIGHT, HUMAN = ("8 at once",), ("unrated", "0 late", "20 late")
 TITLES = {
@@ -138,17 +139,20 @@ class Table:
         print()
 
     def ratios(self, of: str, to: str, part: str | None = None) -> None:
-        """Mean regret of one row by that of another (of another ``part``) on the seeds both have."""
+        """Mean regret of one row by that of another (of another ``part``) on the seeds both have, with a 90 % interval."""
+        rng = np.random.default_rng(0)
         for family in self._families:
             line = ""
             for at in self._points:
                 a, b = self.values(family, of, at), self.values(family, to, at, part)
                 both = sorted(set(a) & set(b))
                 if both:
-                    top, bottom = (float(np.mean([values[seed] for seed in both])) for values in (a, b))
-                    line += f"{top / max(bottom, 1e-9):>8.2f} ({len(both):>2} seeds)"
+                    top, bottom = (np.array([values[seed] for seed in both]) for values in (a, b))
+                    again = rng.integers(len(both), size=(RESAMPLES, len(both)))  # bootstrap over surfaces, both rows together
+                    low, high = np.quantile(top[again].mean(axis=1) / np.maximum(bottom[again].mean(axis=1), 1e-9), (0.05, 0.95))
+                    line += f"{top.mean() / max(bottom.mean(), 1e-9):>8.2f} [{low:.2f}, {high:.2f}] ({len(both):>2})"
                 else:
-                    line += f"{'-':>19}"
+                    line += f"{'-':>26}"
             print(f"{family:12}{of} / {to}:{line}")
 
     def gain_kept(self, late: str, at_once: str, never: str) -> None:
