@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,7 @@ def start(video_dir: Path, state_dir: Path) -> tuple[subprocess.Popen[str], str]
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("http://"):
+            threading.Thread(target=process.stdout.read, daemon=True).start()  # a full pipe would hold the server up
             return process, line.strip().rstrip("/")
     raise SystemExit("the server did not start")
 
