@@ -13,12 +13,12 @@ import queue
 from collections.abc import Mapping
 from typing import Any
 
+from eva_p1.agent_memory import MOST_COMPARISONS, worth_teaching
 from eva_p1.agent_types import BLAMELESS_KINDS
 from eva_state.keys import base_key, covers_others, matches
 
 log = logging.getLogger(__name__)
 LEAST_RATER_SD = 0.02  # reward units: marks are whole or half numbers, so that equal ones still hide a difference
-PRICED = 2000  # of so many of the latest clips it is looked up how long they are and which server made them
 
 
 def reward_of_rating(quality: float) -> float:
@@ -57,7 +57,7 @@ class StateSync:
         self._changes.put(change)
 
     def warm_start(self) -> int:
-        """Teaches the bandit everything the state holds; returns how many clips that is.
+        """Teaches the bandit what the state holds, of a long history a part; returns how many clips that is.
 
         Bans come from the state alone: a ban a person lifted must not come back because old scores would call for it.
         """
@@ -73,16 +73,17 @@ class StateSync:
         return count
 
     def _learn_history(self) -> int:
-        count = 0
-        seen_all = list(self._store.observations())
-        for number, seen in enumerate(seen_all):
-            priced = len(seen_all) - number <= PRICED and seen.cost_minutes is not None
-            entry = self._store.entry(seen.video) if seen.source == "human" or priced else None
+        known = list(self._store.observations())
+        compared = {name for item in self._comparisons().values() for name in (item["left"], item["right"])}
+        taught = worth_teaching(known, compared)
+        if len(taught) < len(known):
+            log.info("%d of %d clips are taught: the best combos, the latest that were rated, the latest", len(taught), len(known))
+        for seen in taught:
+            entry = self._store.entry(seen.video)
             judged = [("auto", entry["score"])] if entry and is_reward(entry.get("score")) and seen.source == "human" else []
             price = {"cost_minutes": seen.cost_minutes, **price_facts(entry)}
             for source, reward in [*judged, (seen.source, seen.reward)]:
                 self._teach(seen.video, seen.params, reward, source, **price)
-            count += 1
         for failure in self._store.failures():
             if failure.get("kind") in BLAMELESS_KINDS:
                 continue
@@ -90,7 +91,7 @@ class StateSync:
                 self._bandit.fail(failure["params"], failure.get("kind", "error"), cost_minutes=failure.get("cost_minutes"))
             except (ValueError, KeyError, TypeError) as error:
                 log.warning("a failure of the state teaches nothing: %s", error)
-        return count
+        return len(taught)
 
     def drain(self) -> tuple[list[Any], list[str], list[tuple[str, str]]]:
         """Applies what was noticed: (the changes, keys newly banned by people, autobans their ratings brought about)."""
@@ -136,11 +137,16 @@ class StateSync:
             self._human.add(name)
         return list(bans or ())
 
+    def _comparisons(self) -> dict[str, Any]:
+        """The latest comparisons by their id."""
+        latest = sorted(self._store.compares(), key=lambda item: float(item["ts"]))[-MOST_COMPARISONS:]
+        return {item["event_id"]: item for item in latest}
+
     def _sync_comparisons(self) -> None:
-        wanted = {item["event_id"]: item for item in self._store.compares()}
+        wanted = self._comparisons()
         for gone in self._compared - set(wanted):
             self._bandit.forget_comparison(gone)
-            log.info("the comparison %s was taken back", gone)
+            log.info("the comparison %s is forgotten: it was taken back, or is too old", gone)
         self._compared &= set(wanted)
         for event_id, item in wanted.items():
             if event_id in self._compared:
