@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 LOOKS = 5  # so often a page is put together again because a file on it turned out to be no clip
 WARM_AFTER = 0.5  # seconds after the start: who waits for the first answers comes first
+LOOKS_A_SCAN = 100  # batches of listed files looked at between two scans of the folder
+BREATH = 0.005  # seconds between two pieces of work in the background: whoever asks something meanwhile hardly waits
 CHANGES_KEPT = 5000  # a page that slept through more starts afresh
 
 
@@ -88,7 +90,7 @@ class ClipIndex:
 
     def _watch(self) -> None:
         if not self._stop.wait(min(WARM_AFTER, self._scan_interval)):
-            self._table.warm_up(self._lock, lambda: self._stop.wait(0.001))
+            self._table.warm_up(self._lock, lambda: self._stop.wait(BREATH))
         while not self._stop.wait(self._scan_interval):
             try:
                 self.refresh()
@@ -106,12 +108,15 @@ class ClipIndex:
                 self._set_file(name, None)
             for name, file in changed.items():
                 self._set_file(name, file)
-        while self.folder.unseen and not self._stop.is_set():
+        for _ in range(LOOKS_A_SCAN):
+            if not self.folder.unseen or self._stop.is_set():
+                break
             with self._scan_lock:
                 looked = self.folder.look_at_some()
             with self._lock:
                 for name, seen in looked.items():
                     self._look(name, seen)
+            self._stop.wait(BREATH)
 
     # ------------------------------------------------------------ taking in
     def _load(self) -> None:

@@ -24,7 +24,7 @@ FEW = 256  # members up to which a list of 4-byte numbers, searched through, bea
 # What a page costs, in relative terms: sorting one wanted row, passing one row while walking through all in order
 # (which ends once the page is full), and spelling out which rows are wanted before the walk.
 SORT_STEP, WALK_STEP, FLAGS_COST = 60.0, 1.0, 12_000.0
-UNBUILT_PAGES = 20  # so many pages of an order are sorted out by themselves; who asks on gets it built
+UNBUILT_PAGES = 2  # so many pages of an order are sorted out by themselves; who asks on gets it built
 _BIT_VALUES = bytes.maketrans(b"01", b"\0\1")
 _BIT_DIGITS = bytes.maketrans(b"\0\1", b"01")
 

@@ -223,7 +223,7 @@ class VideoFolder:
         """How many files are still :data:`UNSEEN`."""
         return len(self._unseen)
 
-    def look_at_some(self, count: int = 500) -> dict[str, ClipFile | None]:
+    def look_at_some(self, count: int = 200) -> dict[str, ClipFile | None]:
         """Sizes and times of some more of the files that were only listed; None for one that is no finished clip after all."""
         now = self._clock()
         found: dict[str, ClipFile | None] = {}
