@@ -51,14 +51,19 @@ class BanditPrices:
         self._priced = (self._learner.grid, mark, model)
         return model
 
+    def _placed(self, key: str) -> int:
+        """The cell that stands for a combo. ValueError where a name in it was never heard of."""
+        cell = self._learner.cell_of(key)
+        if cell is None:
+            raise ValueError(f"{key}: a name in it is in neither the search space nor any result")
+        return cell
+
     def expected_minutes(self, params: Mapping[str, Any] | str, seconds: float | None = None, server: str | None = None) -> float:
         """Expected GPU minutes of a try with clips of ``seconds`` on ``server``. ValueError for a combo that cannot be placed."""
         key = key_from(params)
         with self._lock:
             self._settle()
-            cell = self._learner.cell_of(key)
-            if cell is None:
-                raise ValueError(f"{key}: a name in it is in neither the search space nor any result")
+            cell = self._placed(key)
             return float(self._cost_model().minutes(np.array([cell]), seconds, server)[0])
 
     @property

@@ -89,9 +89,7 @@ class BanditReads(BanditPrices):
         key = key_from(params)
         with self._lock:
             self._settle()
-            cell = self._learner.cell_of(key)
-            if cell is None:
-                raise ValueError(f"{key}: a name in it is in neither the search space nor any result")
+            cell = self._placed(key)
             at = np.array([cell])
             return {
                 "mean": float(self._learner.posterior.mean()[cell]),
