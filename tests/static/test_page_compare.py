@@ -28,7 +28,7 @@ def test_votes_are_recorded_blind_revealed_and_undone(make_site, page):
     assert "dpmpp_2m" not in page.text_content("main") and "clip_0" not in page.text_content("main")
     # It says what is judged and why this pair; prompts that differ follow the vote, as they would only distract.
     assert "Your vote judges the settings, not the prompts." in page.text_content("#pair-why")
-    assert "The outcome is open: automatic scores 0." in page.text_content("#pair-why")
+    assert "Automatic scores are 0." in page.text_content("#pair-why")
     assert "take" not in page.text_content("main")
     page.keyboard.press("ArrowLeft")
     page.wait_for_selector("#revealed >> text=better")
