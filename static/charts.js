@@ -25,7 +25,7 @@ export function progressChart(progress, by, c) {
   const x = progress[by];
   const line = (name, y, more) => ({ type: 'scatter', x, y, name, ...more });
   const data = [
-    line(t('insights.score'), progress.score, { mode: 'markers', text: progress.name, marker: { size: 4, color: c.accent, opacity: 0.35 }, hovertemplate: '%{text}<br>%{y:.2f}<extra></extra>' }),
+    line(t('insights.score'), progress.score, { mode: 'markers', text: progress.name, marker: progress.score.length < 300 ? { size: 7, color: c.accent } : { size: 4, color: c.accent, opacity: 0.35 }, hovertemplate: '%{text}<br>%{y:.2f}<extra></extra>' }),
     line(t('insights.best_score'), progress.best, { mode: 'lines', line: { color: c.accent, width: 2.5, shape: 'hv' }, connectgaps: true }),
   ];
   if (progress.rating.some((value) => value !== null)) {
