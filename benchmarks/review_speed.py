@@ -8,7 +8,9 @@ page's and the process's memory, tasks that held the page up, first paint of eve
 
 It needs what the page tests need (playwright and a Chromium, PyAV). A clip that was loaded ahead has its first frame decoded: it is on
 screen with the first paint after the key, and ``requestVideoFrameCallback`` first tells of the second frame. One that was not ready
-counts from its first callback.
+counts from its first callback. The ratings are driven through ``raw_chromium``: Playwright lets the renderer keep a copy of all that
+was fetched, which would be weighed with the page. What is kept at 0 clips is a browser that has played one clip; codecs, the pool of
+decoded frames and the loaded clips come with the first dozens.
 """
 
 from __future__ import annotations
@@ -29,11 +31,13 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
+from benchmarks.raw_chromium import Chromium, Session  # noqa: E402
 from eva_state.store import StateStore  # noqa: E402
 from tests.static.conftest import CHROMIUM_FLAGS, entry_of, find_chromium  # noqa: E402
 
 KEY_TO_FRAME_MS = 100  # p95, the yardstick
 FIRST_PAINT_MS = 300
+WARM = 50  # ratings until codecs, decoded frames and the loaded clips have taken their room
 LONG_TASK_MS = 50  # https://www.w3.org/TR/longtasks-1/
 PAGES = ("/", "/search", "/compare", "/qa", "/insights", "/watch?name=clip_0001.mp4")
 
@@ -125,47 +129,35 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def heap(session: Any) -> float:
+def heap(page: Session) -> float:
     """Megabytes of the page's JavaScript heap after a collection."""
-    session.send("HeapProfiler.collectGarbage")
-    found = {item["name"]: item["value"] for item in session.send("Performance.getMetrics")["metrics"]}
-    return float(found["JSHeapUsedSize"]) / 1e6
+    page.send("HeapProfiler.collectGarbage")
+    return float(page.send("Runtime.getHeapUsage")["usedSize"]) / 1e6
 
 
-def process_memory(browser: Any) -> float | None:
-    """Megabytes of private memory of the browser's largest renderer; None where the system does not tell."""
-    found = []
-    for process in browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]:
-        try:
-            text = Path(f"/proc/{process['id']}/smaps_rollup").read_text(encoding="ascii")
-        except OSError:
-            continue
-        if process["type"] == "renderer":
-            found.append(sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Private_")) / 1e3)
-    return max(found, default=None)
-
-
-def rate(browser: Any, page: Any, session: Any, ratings: int, drive: int) -> dict[str, Any]:
-    page.evaluate(WATCH)
-    page.wait_for_timeout(1500)  # the clips ahead load, as they do while a person looks at the first
+def rate(browser: Chromium, ratings: int, drive: int) -> dict[str, Any]:
+    page = browser.page
+    page.until("document.querySelector('.stage video.on')?.currentTime > 0")
+    page.evaluate(f"({WATCH})()")
+    time.sleep(1.5)  # the clips ahead load, as they do while a person looks at the first
     memory: list[dict[str, Any]] = []
 
     def weigh(clips: int) -> None:
-        elements = page.evaluate("() => document.querySelectorAll('*').length")
-        memory.append({"clips": clips, "heap_mb": heap(session), "process_mb": process_memory(browser), "elements": elements})
+        elements = page.evaluate("document.querySelectorAll('*').length")
+        memory.append({"clips": clips, "heap_mb": heap(page), "process_mb": browser.renderer_mb(), "elements": elements})
 
     weigh(0)
     began, took = time.perf_counter(), 0.0
     speed: dict[str, Any] = {}
     for number in range(max(ratings, drive)):
-        page.keyboard.press(str(1 + number % 9))
-        page.wait_for_function("n => window.__speed.presses.length > n", arg=number, timeout=20_000, polling=10)
-        page.wait_for_timeout(120)  # nobody judges faster; the next clips load meanwhile
+        page.press(1 + number % 9)
+        page.until(f"window.__speed.presses.length > {number}")
+        time.sleep(0.12)  # nobody judges faster; the next clips load meanwhile
         if number + 1 == ratings:
-            took, speed = time.perf_counter() - began, page.evaluate("() => window.__speed")
-        if (number + 1) % 100 == 0:
+            took, speed = time.perf_counter() - began, page.evaluate("window.__speed")
+        if number + 1 == WARM or (number + 1) % 100 == 0:
             weigh(number + 1)
-    page.wait_for_selector("#save-state[data-status=saved]", timeout=60_000)
+    page.until("document.querySelector('#save-state[data-status=saved]')", 60.0)
     presses = speed["presses"]
     # Event timing tells nothing of what took less than 16 ms; 16 is then the most it can have been.
     waits = [press["told"] if press["frames"] < 2 else speed["paints"].get(f"{press['pressed']:.1f}", 16.0) for press in presses]
@@ -181,7 +173,7 @@ def rate(browser: Any, page: Any, session: Any, ratings: int, drive: int) -> dic
         "ratings_per_minute_driven": 60 * ratings / took,
         "ratings_per_minute_possible": 60_000 / statistics.mean(waits),
         "memory": memory,
-        "video_elements": page.evaluate("() => document.querySelectorAll('video').length"),
+        "video_elements": page.evaluate("document.querySelectorAll('video').length"),
         "long_tasks": {"n": len(speed["long"]), "worst_ms": max(speed["long"], default=0)},
     }
 
@@ -216,15 +208,15 @@ def main() -> int:
         clips = max(arguments.ratings, arguments.drive) + 5
         process, url = start(*make_state(Path(folder), clips, (width, height), arguments.seconds))
         try:
-            browser = playwright.chromium.launch(executable_path=find_chromium(playwright), args=CHROMIUM_FLAGS)
-            paints = first_paints(browser, url)
-            page = browser.new_page(viewport={"width": 1100, "height": 620})
-            session = page.context.new_cdp_session(page)
-            session.send("Performance.enable")
-            page.goto(url + "/")
-            page.wait_for_function("() => document.querySelector('.stage video.on')?.currentTime > 0")
-            found = {**rate(browser, page, session, arguments.ratings, arguments.drive), "first_paint_ms": paints}
-            browser.close()
+            path = find_chromium(playwright)
+            if path is None:
+                raise SystemExit("no Chromium found: install one, or run `python -m playwright install chromium`")
+            launched = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+            paints = first_paints(launched, url)
+            launched.close()
+            with Chromium(path, CHROMIUM_FLAGS) as browser:
+                browser.page.send("Page.navigate", url=url + "/")
+                found = {**rate(browser, arguments.ratings, arguments.drive), "first_paint_ms": paints}
         finally:
             process.terminate()
             process.wait(30)
@@ -240,7 +232,7 @@ def show(found: dict[str, Any]) -> None:
     moving = found["key_to_moving_ms"]
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     possible, driven = found["ratings_per_minute_possible"], found["ratings_per_minute_driven"]
-    memory = [item for item in found["memory"] if item["clips"] in (0, 100, 300, found["memory"][-1]["clips"])]
+    memory = [item for item in found["memory"] if item["clips"] in (0, WARM, 100, 300, found["memory"][-1]["clips"])]
     over = "after " + ", ".join(str(item["clips"]) for item in memory)
 
     def chain(name: str, form: str) -> str:
@@ -255,7 +247,7 @@ def show(found: dict[str, Any]) -> None:
         ),
         (f"ratings a minute   {possible:.0f} possible, {driven:.0f} driven", "a person gives 10 to 20"),
         (f"heap               {chain('heap_mb', '.1f')} MB {over}", "flat"),
-        (f"renderer process   {chain('process_mb', '.0f')} MB", "flat"),
+        (f"renderer process   {chain('process_mb', '.0f')} MB", f"flat from {WARM} on"),
         (f"elements           {chain('elements', 'd')}, {found['video_elements']} of video", "flat, 5 of video"),
         (f"long tasks         {long['n']} over {LONG_TASK_MS} ms, worst {long['worst_ms']:.0f} ms", "none"),
         *((f"first paint        {value:.0f} ms  {path}", f"{FIRST_PAINT_MS} ms") for path, value in found["first_paint_ms"].items()),
