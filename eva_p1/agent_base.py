@@ -204,12 +204,16 @@ class EnhancedVideoAgentV4(LaneService):
             worth = self._worth.report(spent["minutes"]) if self._worth is not None else {}
             return {"iterations": snapshot["iteration"], **figures, **learned, "budget": {**spent, **worth}}
 
-    def stop(self, reason: str = "stopped") -> None:
-        """Ends the run soon: nothing new is chosen, waiting prompts are taken back, clips at hand are still scored. Any thread."""
+    def stop(self, reason: str | None = "stopped") -> None:
+        """Ends the run soon: nothing new is chosen, waiting prompts are taken back, clips at hand are still scored. Any thread.
+
+        ``reason`` None: nothing is said.
+        """
         if not self.stopping.is_set():
             self.stopping.set()
             self.board.set_state("stopping")
-            self.say(f"stopping: {reason}")
+            if reason is not None:
+                self.say(f"stopping: {reason}")
             for lane in self._lanes:
                 lane.kick()
 

@@ -282,8 +282,10 @@ class Board:
     def _eta(self, servers: list[dict[str, Any]]) -> float | None:
         """Seconds to the end of the run: what is rendering, plus the tries still to come shared by the servers at work.
 
-        With a budget it is what is left of that, where that ends the run earlier.
+        With a budget it is what is left of that, where that ends the run earlier. None while every server is away: nobody knows.
         """
+        if servers and all(row["state"] == "waiting_for_server" for row in servers):
+            return None
         typical = self.times.typical()
         working = [row for row in servers if row["state"] in ("running", "starting")] or servers
         running = [row["now"] for row in working if row["now"]]

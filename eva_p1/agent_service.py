@@ -82,7 +82,8 @@ class LaneService(Controls):
             self.tickets.give_back()
             self.tickets.close()
             self._error = self._error or error
-            self.say(str(error), logging.ERROR)
+            log.error("nothing new is tried: %s", error)
+            self.board.message(str(error))
             return None
         job.ticket = True
         return job
@@ -202,6 +203,9 @@ class LaneService(Controls):
         return self.tickets.settle() if job.ticket else self.tickets.settled
 
     def _fatal(self, error: BaseException) -> None:
-        """The run cannot go on; the first reason is the one that is reported."""
+        """The run cannot go on. :meth:`search_v4` raises the first reason, so the terminal hears it once, from who called that."""
         self._error = self._error or error
-        self.stop(str(error))
+        log.error("the run ends: %s", error)
+        self.board.message(str(error))
+        at_hand = any(not lane.idle for lane in self._lanes)
+        self.stop("the run cannot go on; clips at hand are scored first" if at_hand else None)

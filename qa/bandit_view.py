@@ -12,6 +12,7 @@ from rich.text import Text
 from qa.display import brief, minutes, score_style
 
 TOP, EFFECTS, STRONG = 10, 6, 3  # rows of a table, levels of an axis, axes of which more than best and worst are shown
+LEAST_SHOWN = 0.0005  # an interaction below prints as 0.000
 BAR = 14  # columns of a bar of effects
 
 
@@ -80,10 +81,11 @@ def _effects(report: Mapping[str, Any]) -> RenderableType | None:
 
 
 def _interactions(report: Mapping[str, Any]) -> RenderableType | None:
-    if not report["interactions"]:
+    found = [item for item in report["interactions"] if abs(item["effect"]) >= LEAST_SHOWN][:EFFECTS]
+    if not found:
         return None
     table = plain_table(("effect", True), ("90 %", True), ("together", False))
-    for item in report["interactions"][:EFFECTS]:
+    for item in found:
         together = " with ".join(f"{axis} {level}" for axis, level in zip(item["axes"], item["levels"]))
         table.add_row(_signed(item["effect"]), f"{item['low']:+.2f} to {item['high']:+.2f}", together)
     return titled("Strongest interactions: beyond what each does alone", table)

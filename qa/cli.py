@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import random
 import signal
@@ -22,6 +23,7 @@ from eva_env_base import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     PROJECT_DIR,
+    EvaError,
     Settings,
     UsageError,
     WorkflowError,
@@ -73,8 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="start from what another state folder, a knowledge.json or a published prior knows; kept for later runs, 'none' forgets it",
     )
     add("--pack", metavar="NAME", help="prompt pack to draw prompts from: a name that ships, or a file")
-    add("--reference-only", action="store_true", help="try only the combos of the reference file")
-    add("--reference-file", type=Path, metavar="FILE", help="the reference file (default: reference_params.json in the state folder)")
+    add("--reference-only", action="store_true", help="try only the combos of the reference file, or of the clips marked as reference")
+    add("--reference-file", type=Path, metavar="FILE", help="--reference-only with this file (default: reference_params.json of the state)")
     add("--max-failures", type=int, default=5, metavar="N", help="failures in a row until a server rests; 0: never (default 5)")
     add("--job-timeout", type=float, default=7200.0, metavar="S", help="interrupt a longer prompt; 0: never (default 7200)")
     add("--no-oom-retry", action="store_true", help="record a prompt that ran out of memory without trying a smaller one in its place")
@@ -103,7 +105,7 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise UsageError(f"--seconds {args.seconds:g}: a clip is 0.1 to 120 s long")
     if args.max_failures < 0:
         raise UsageError(f"--max-failures {args.max_failures}: give 0 (never stop) or more")
-    if args.job_timeout < 0:
+    if not 0 <= args.job_timeout < math.inf:
         raise UsageError(f"--job-timeout {args.job_timeout:g}: give 0 (never) or more seconds")
 
 
@@ -206,14 +208,14 @@ def run_agent(args: argparse.Namespace, settings: Settings) -> int:
     from eva_p2.enhanced_logger import FOLDER, AnalysisJournal, close_channels, open_channels
     from eva_state.store import StateStore
     from qa.display import DisplayHandler, make_display
-    from qa.patches import REFERENCE_NAME, qa_policies
+    from qa.patches import qa_policies, reference_params
 
     space = load_space(args)
     workflow = workflow_loader(args.workflow or DEFAULT_WORKFLOW)
     check_dimensions(workflow, space)
     reference = None
     if args.reference_only or args.reference_file is not None:
-        reference = args.reference_file or settings.state_dir / REFERENCE_NAME
+        reference = reference_params(args.reference_file, settings.state_dir)
     policies = qa_policies(reference)
     length = {} if args.seconds is None else {"seconds": args.seconds}
     options = AgentOptions(
@@ -241,13 +243,18 @@ def run_agent(args: argparse.Namespace, settings: Settings) -> int:
         for client in agent.clients:
             stack.callback(client.close)
         display.attach(agent)
+        stack.callback(setup_logging, "WARNING")
         with interruptible(agent) as interrupted:
-            with display:
-                if taken:
-                    agent.say(f"starts from {taken} combos tried elsewhere")
-                stats = agent.search_v4(args.iterations)
-            display.end(stats)
-        setup_logging("WARNING")
+            try:
+                with display:
+                    if taken:
+                        agent.say(f"starts from {taken} combos tried elsewhere")
+                    agent.search_v4(args.iterations)
+            except EvaError:
+                if agent.get_stats_v4()["iterations"]:  # what a night gave is told also where the run could not go on
+                    display.end(agent.get_stats_v4(), len(store.in_flight()))
+                raise
+            display.end(agent.get_stats_v4(), len(store.in_flight()))
     return EXIT_INTERRUPTED if interrupted.is_set() else EXIT_OK
 
 

@@ -15,12 +15,13 @@ from textwrap import shorten
 from typing import Any, TextIO
 
 from eva_p1.agent_hooks import AgentControl, AgentHooks
-from eva_p1.agent_types import FailedTry, ScoredClip
+from eva_p1.agent_types import Analysis, FailedTry, ScoredClip
 from eva_state.keys import combo_key
 
 HEARTBEAT = 60.0  # plain mode: a line a minute tells that a long prompt is still rendering
 REFRESH = 4  # panel redraws a second: steps of a sampler rarely come faster
 SHOWN_METRICS = ("blur", "exposure", "blockiness", "flicker", "deep_quality", "taste")
+SHOWN_GUARD = 0.9  # a guard above takes less from the overall score than two clips of one combo differ by
 INDENT = " " * 10
 REASON_CHARACTERS = 140
 
@@ -44,9 +45,17 @@ def minutes(value: float) -> str:
     return f"{value / 60:.1f} GPU h"
 
 
-def metric_line(metrics: dict[str, Any]) -> str:
+def shown_scores(analysis: Analysis) -> list[tuple[str, float]]:
+    """(name, score) of what was measured, and ``× name`` of each guard that took the overall score down (``docs/metrics.md``)."""
+    scores = [(name, analysis.metrics.get(name)) for name in SHOWN_METRICS]
+    guards = analysis.raw.get("guards") or {}
+    held = [(f"× {name}", value) for name, value in guards.items() if isinstance(value, (int, float)) and value < SHOWN_GUARD]
+    return [(name, float(value)) for name, value in [*scores, *held] if isinstance(value, (int, float))]
+
+
+def metric_line(analysis: Analysis) -> str:
     """``blur 0.81  exposure 0.77 ...``; what was not measured is left out."""
-    return "  ".join(f"{name} {metrics[name]:.2f}" for name in SHOWN_METRICS if isinstance(metrics.get(name), (int, float)))
+    return "  ".join(f"{name} {value:.2f}" for name, value in shown_scores(analysis))
 
 
 def brief(text: str) -> str:
@@ -116,9 +125,13 @@ class PlainDisplay(AgentHooks):
             self._stream.write(f"{stamp}  {text}\n")
             self._stream.flush()
 
-    def end(self, stats: dict[str, Any]) -> None:
+    def end(self, stats: dict[str, Any], in_flight: int = 0) -> None:
+        """The run's figures; ``in_flight``: prompts that go on at their servers."""
         for text in summary(stats):
             self.line(text)
+        if in_flight:
+            what = "1 prompt goes" if in_flight == 1 else f"{in_flight} prompts go"
+            self.line(f"{what} on at the server; run again to take what is paid for")
 
     def on_message(self, text: str) -> None:
         self.line(text)
@@ -127,7 +140,7 @@ class PlainDisplay(AgentHooks):
         snapshot = self._board.snapshot()
         best = "new best" if result.is_best else f"best {snapshot['best_score']:.3f}"
         self.line(f"{counter(result.tries, snapshot['iterations'])}  score {result.analysis.score:.3f} ({best})  {result.job.combo_key}")
-        self.line(f"  {metric_line(result.analysis.metrics)}  {result.video}")
+        self.line(f"  {metric_line(result.analysis)}  {result.video}")
         self.line(f"  {minutes(snapshot['gpu_minutes'])}, {duration(snapshot['eta_seconds'])} to go")
 
     def on_failed(self, agent: AgentControl, failure: FailedTry) -> None:
@@ -186,10 +199,8 @@ class RichDisplay(PlainDisplay):
         )
         self._console.print(head, overflow="fold")
         detail = Text(INDENT, style="dim")
-        for name in SHOWN_METRICS:
-            value = result.analysis.metrics.get(name)
-            if isinstance(value, (int, float)):
-                detail.append(f"{name} ").append(f"{value:.2f}  ", style=f"not dim {score_style(value)}")
+        for name, value in shown_scores(result.analysis):
+            detail.append(f"{name} ").append(f"{value:.2f}  ", style=f"not dim {score_style(value)}")
         self._console.print(detail, overflow="fold")
 
     def on_failed(self, agent: AgentControl, failure: FailedTry) -> None:

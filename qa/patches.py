@@ -3,7 +3,7 @@
 | name | does |
 |---|---|
 | ``qa-ban`` | bans a combo whose last three rewards are all below 0.55 |
-| ``reference-only`` | lets only the combos of a reference file be tried |
+| ``reference-only`` | lets only the combos of a reference file, or of the clips marked as reference, be tried |
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from eva_p1.agent_hooks import AgentControl, AgentHooks
 from eva_p1.agent_types import Params, ScoredClip
 from eva_state.keys import combo_key, parse_combo_key
 from eva_state.reference import read_reference_params
+from eva_state.store import StateStore
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def load_reference(path: Path) -> list[Params]:
     Raises :class:`UsageError` for a file that is missing, malformed, or holds no complete combo.
     """
     if not path.is_file():
-        raise UsageError(f"no reference file {path}: mark clips as reference in the review page, or name another with --reference-file")
+        raise UsageError(f"no reference file {path}: name another with --reference-file, or leave it out to take clips marked as reference")
     try:
         items = read_reference_params(path)
     except StateError as error:
@@ -88,9 +89,44 @@ def load_reference(path: Path) -> list[Params]:
     return list(found.values())
 
 
-def qa_policies(reference_file: Path | None = None) -> list[AgentHooks]:
-    """The policies of a run: the QA ban, and the whitelist where a reference file is given."""
+def marked_reference(state_dir: Path) -> list[Params]:
+    """The distinct combos of the clips a person marked as reference."""
+    if not state_dir.is_dir():
+        return []
+    found: dict[str, Params] = {}
+    with StateStore(state_dir, role="reader") as store:
+        for name, item in store.iter_ratings():
+            params = (store.entry(name) or {}).get("params")
+            if params and (item.get("rating") or {}).get("is_reference") is True:
+                try:
+                    key = combo_key(params)
+                except ValueError as error:
+                    log.warning("the reference clip %s is left out: %s", name, error)
+                    continue
+                found.setdefault(key, parse_combo_key(key))
+    return list(found.values())
+
+
+def reference_params(file: Path | None, state_dir: Path) -> list[Params]:
+    """What ``--reference-only`` tries: the combos of ``file``, else of the state's reference file, else of the clips marked as reference.
+
+    Raises :class:`UsageError` where none of them gives anything.
+    """
+    own = state_dir / REFERENCE_NAME
+    if file is not None or own.exists():
+        return load_reference(file or own)
+    marked = marked_reference(state_dir)
+    if not marked:
+        raise UsageError(
+            f"no clip of {state_dir} is marked as reference, and there is no reference file {REFERENCE_NAME} there: mark clips in the "
+            "review page, write that file, or name another with --reference-file"
+        )
+    return marked
+
+
+def qa_policies(reference: Sequence[Params] | None = None) -> list[AgentHooks]:
+    """The policies of a run: the QA ban, and the whitelist where ``reference`` names combos."""
     policies: list[AgentHooks] = [RecentlyBadBan()]
-    if reference_file is not None:
-        policies.append(ReferenceOnly.from_file(reference_file))
+    if reference is not None:
+        policies.append(ReferenceOnly(reference))
     return policies

@@ -52,7 +52,8 @@ def show(state_dir: Path, space: SearchSpace | None = None, clock: Callable[[], 
         parts = [
             Text(_now(state_dir, clock())),
             Text(
-                f"{stats['total_generated']} clips, {stats['total_rated']} rated, {len(_failed(store))} failed tries, "
+                f"{counted(stats['total_generated'], 'clip')}, {stats['total_rated']} rated, "
+                f"{counted(len(_failed(store)), 'failed try', 'failed tries')}, "
                 f"{stats['combos_tried']} of {bandit.arm_count} combos tried, {minutes(_cost(store))}"
             ),
             _best(store.combo_stats()),
@@ -121,9 +122,9 @@ def _bans(bans: dict[str, dict[str, Any]]) -> RenderableType:
 def _flight(jobs: list[dict[str, Any]], at: float) -> RenderableType | None:
     if not jobs:
         return None
-    table = plain_table(("combo", False), ("server", False), ("since", True))
+    table = plain_table(("combo", False), ("server", False), ("queued", True))
     for job in jobs:
-        table.add_row(str(job.get("combo_key")), str(job.get("api")), _age(job.get("submitted_at"), at))
+        table.add_row(str(job.get("combo_key")), str(job.get("api")), f"{_age(job.get('submitted_at'), at)} ago")
     return titled(f"{len(jobs)} in flight", table)
 
 
@@ -134,6 +135,10 @@ def _failed(store: StateStore) -> list[dict[str, Any]]:
 
 def _failures(shown: list[dict[str, Any]]) -> RenderableType | None:
     return failure_lines(shown[-5:], len(shown)) if shown else None
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _day(ts: float) -> str:

@@ -169,6 +169,7 @@ def test_the_doctor_names_missing_models_and_a_foreign_output_folder(tmp_path: P
         (["--seconds", "0"], "--seconds 0"),
         (["--max-failures", "-2"], "--max-failures -2"),
         (["--job-timeout", "-2"], "--job-timeout -2"),
+        (["--job-timeout", "nan"], "--job-timeout nan"),
     ],
 )
 def test_wrong_values_are_named(arguments: list[str], named: str) -> None:
@@ -186,7 +187,7 @@ def test_wrong_files_are_named_before_anything_happens(tmp_path: Path) -> None:
         main(["--workflow", str(broken), *folders])
     with pytest.raises(UsageError, match=r"--space.*is not JSON"):
         main(["--space", str(broken), *folders])
-    with pytest.raises(UsageError, match=r"no reference file.*reference_params\.json"):
+    with pytest.raises(UsageError, match=r"marked as reference.*there is no reference file reference_params\.json"):
         main(["--reference-only", *folders])
     with pytest.raises(UsageError, match="cannot be read as JSON"):
         main(["--reference-file", str(broken), *folders])
@@ -195,10 +196,28 @@ def test_wrong_files_are_named_before_anything_happens(tmp_path: Path) -> None:
 
 def test_exit_codes_of_wrong_usage(tmp_path: Path) -> None:
     code, _out, err = run("--reference-only", "--state-dir", str(tmp_path / "state"), "--video-dir", str(tmp_path / "video"))
-    assert code == EXIT_USAGE and err.startswith("error: no reference file")
+    assert code == EXIT_USAGE and err.startswith("error: no clip of") and "reference file" in err
     assert run("--no-such-flag")[0] == EXIT_USAGE
     code, out, _err = run("--help")
     assert code == EXIT_OK and all(flag in out for flag in ("--api", "--doctor", "--status", "--reference-file", "--train-improved"))
+
+
+def test_a_run_that_cannot_go_on_says_why_once(tmp_path: Path, sim: SimHandle, folders: list[str]) -> None:
+    graph = json.loads((PROJECT_DIR / "video_wan2_2_14B_t2v.json").read_text(encoding="utf-8"))
+    next(node for node in graph.values() if node["class_type"] == "VAEDecode")["class_type"] = "NoSuchDecode"
+    workflow = tmp_path / "mine.json"
+    workflow.write_text(json.dumps(graph), encoding="utf-8")
+    code, out, err = run("--api", sim.url, "--workflow", str(workflow), *folders)
+    assert code == EXIT_FAILED and err.startswith("error:") and "registry.comfy.org" in err
+    assert "NoSuchDecode" not in out and "scored" not in out
+    assert "NoSuchDecode" in (tmp_path / "state" / "logs_improved" / "main.log").read_text(encoding="utf-8")
+
+
+def test_a_run_that_breaks_off_tells_what_it_gave(tmp_path: Path, folders: list[str]) -> None:
+    with running_simulator(tmp_path / "video", speed=200, faults=["error"]) as sim:
+        code, out, err = run("--api", sim.url, "--max-failures", "1", *folders)
+    assert code == EXIT_FAILED and err.count("in a row failed") == 1 and "in a row failed" not in out
+    assert "1 failed" in out and "spent" in out
 
 
 def test_settings_are_printed_and_secrets_hidden(capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,6 +88,23 @@ def test_the_panel_fits_80_columns_and_shows_what_renders() -> None:
     assert "the GPU ran out of memory" in text
 
 
+def test_what_took_the_score_down_is_shown() -> None:
+    """Four good scores beside a bad overall one would be a riddle: the guard that did it stands with them."""
+    stream = io.StringIO()
+    display = PlainDisplay(stream, clock=lambda: 0.0)
+    watched(display).finished(tries=7, scored=True, run_minutes=2.0, score=0.3, combo_key=KEY)
+    analysis = Analysis(0.3, {"blur": 0.9, "overall": 0.3}, raw={"guards": {"frozen": 0.33, "noise": 0.99}})
+    display.on_scored(None, ScoredClip(job(), "eva_1.mp4", Path("eva_1.mp4"), analysis, {}, 2.0, 7, False))  # type: ignore[arg-type]
+    assert "blur 0.90  × frozen 0.33" in stream.getvalue() and "noise" not in stream.getvalue()
+
+
+def test_the_end_says_that_prompts_go_on() -> None:
+    stream = io.StringIO()
+    stats = {"scored": 0, "failed": 0, "gpu_minutes": 0.0, "best_score": None, "best_combo": None, "recommend": None}
+    PlainDisplay(stream, clock=lambda: 0.0).end(stats, 1)
+    assert "1 prompt goes on at the server; run again" in stream.getvalue()
+
+
 def test_warnings_of_other_modules_are_shown_and_the_agents_are_not_doubled() -> None:
     stream = io.StringIO()
     handler = DisplayHandler(PlainDisplay(stream, clock=lambda: 0.0))

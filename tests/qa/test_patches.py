@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from eva_env_base import UsageError
+from eva_state.store import StateStore
 from qa import agent_namespace
-from qa.patches import RecentlyBadBan, ReferenceOnly, load_reference, qa_policies
+from qa.patches import RecentlyBadBan, ReferenceOnly, load_reference, qa_policies, reference_params
 
 PARAMS = {"sampler": "euler", "scheduler": "simple", "fps": 16, "cfg_scale": 2, "steps": 8, "width": 640, "height": 480}
 KEY = "euler|simple|16|2|8|640x480"
@@ -71,12 +72,28 @@ def test_incomplete_items_are_reported_and_left_out(tmp_path: Path, caplog: pyte
         load_reference(path)
 
 
-def test_policies_of_a_run(tmp_path: Path) -> None:
+def test_policies_of_a_run() -> None:
     assert [policy.name for policy in qa_policies()] == ["qa-ban"]
-    with pytest.raises(UsageError, match="no reference file"):
-        qa_policies(tmp_path / "none.json")
+    assert [policy.name for policy in qa_policies([PARAMS])] == ["qa-ban", "reference-only"]
     with pytest.raises(UsageError):
         ReferenceOnly([])
+
+
+def test_marked_clips_stand_in_for_a_reference_file(tmp_path: Path) -> None:
+    """What a person marked in the review page is what --reference-only tries, unless a file says otherwise."""
+    with pytest.raises(UsageError, match="marked as reference"):
+        reference_params(None, tmp_path / "none")
+    with StateStore(tmp_path, role="tool") as store:
+        for number, steps in enumerate((8, 20, 8, 12)):
+            entry = {"video": f"{number}.mp4", "timestamp": 1.0, "params": {**PARAMS, "steps": steps}, "metrics": {}, "score": 0.5}
+            store.generated(f"id{number}", entry, 0.5, 1.0)
+            store.rate(f"{number}.mp4", {"overall_quality": 9, "is_reference": number != 1})
+        store.rate("foreign.mp4", {"overall_quality": 9, "is_reference": True})
+    assert sorted(params["steps"] for params in reference_params(None, tmp_path)) == [8, 12]
+    (tmp_path / "reference_params.json").write_text(json.dumps([{**PARAMS, "steps": 30}]), encoding="utf-8")
+    assert [params["steps"] for params in reference_params(None, tmp_path)] == [30]
+    with pytest.raises(UsageError, match="no reference file"):
+        reference_params(tmp_path / "other.json", tmp_path)
 
 
 def test_the_namespace_finds_the_main_classes_lazily() -> None:
