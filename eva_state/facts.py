@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eva_state import documents
 from eva_state.clip_rows import facets_of, number_or_none
+from eva_state.keys import extra_value
 from eva_state.registers import entry_in
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Fact(NamedTuple):
     cost: float | None  # GPU minutes
     settings: tuple[Any, ...]  # by FIELDS; size as "WIDTHxHEIGHT"
     metrics: array[float]  # by FactTable.metric_names
+    own: tuple[tuple[str, Any], ...] = ()  # dimensions of the user's own, by name
 
 
 class FactTable:
@@ -107,6 +109,9 @@ class FactTable:
         item = {} if rating_record is None else documents.rating_item(rating_record)
         rating = item.get("rating")
         mark = number_or_none(rating.get("overall_quality")) if isinstance(rating, Mapping) else None
+        known = dict(facets_of(entry.get("params")))
+        size = known.get("size")
+        settings = (*(known.get(field) for field in FIELDS[:-1]), None if size is None else f"{size[0]}x{size[1]}")
         return Fact(
             name,
             number_or_none(entry.get("timestamp")),
@@ -114,14 +119,12 @@ class FactTable:
             mark,
             number_or_none(item.get("timestamp")),
             number_or_none(data.get("cost_minutes")),
-            self._settings_of(entry.get("params")),
+            self._shared(settings),
             self._metrics_of(entry.get("metrics")),
+            self._shared(tuple(sorted((kind[1:], extra_value(value)) for kind, value in known.items() if kind.startswith("=")))),
         )
 
-    def _settings_of(self, params: Any) -> tuple[Any, ...]:
-        known = dict(facets_of(params))
-        size = known.get("size")
-        found = (*(known.get(field) for field in FIELDS[:-1]), None if size is None else f"{size[0]}x{size[1]}")
+    def _shared(self, found: tuple[Any, ...]) -> tuple[Any, ...]:
         return self._settings.setdefault(found, found)
 
     def _metrics_of(self, metrics: Any) -> array[float]:

@@ -156,6 +156,8 @@ def _effects(facts: list[Fact], value_of: Callable[[Fact], float | None]) -> dic
         for field, setting in zip(FIELDS, fact.settings):
             if setting is not None:
                 _add(fields[field], setting, value)
+        for field, setting in fact.own:
+            _add(fields.setdefault(field, {}), setting, value)
         if fact.settings[0] is not None and fact.settings[1] is not None:
             _add(pairs, fact.settings[:2], value)
     effects: dict[str, Any] = {}
@@ -178,13 +180,13 @@ def _add(sums: dict[Any, list[float]], key: Any, value: float) -> None:
 
 
 def _parallel(facts: list[Fact]) -> list[list[Any]]:
-    """Settings, score and rating of the best clips and of an even sample of the others, by FIELDS and then score, rating, name."""
+    """Of the best clips and an even sample of the others: settings by FIELDS, then score, rating, name, dimensions of the user's own."""
     usable = [fact for fact in facts if fact.score is not None or fact.rating is not None]
     worth = lambda fact: fact.rating / 10 if fact.rating is not None else fact.score or 0.0  # noqa: E731
     chosen = sorted(usable, key=worth, reverse=True)[: LINES // 3]
     rest = usable[:: max(1, math.ceil(len(usable) / (LINES - LINES // 3)))]
     rows = {fact.name: fact for fact in [*rest, *chosen]}
-    return [[*fact.settings, _r(fact.score), fact.rating, fact.name] for fact in rows.values()]
+    return [[*fact.settings, _r(fact.score), fact.rating, fact.name, dict(fact.own)] for fact in rows.values()]
 
 
 def _metrics(rated: list[Fact], table: FactTable) -> dict[str, Any]:

@@ -1,12 +1,11 @@
 /** From the numbers of /api/insights to Plotly's figures. Knows neither page nor network; colours and words come in. */
-import { FIELDS, fixed, short } from './format.js';
+import { comboText, fieldName, fixed, short } from './format.js';
 import { t, textOr } from './i18n.js';
 
 /** @typedef {Record<string, string>} Colours text muted line accent good fair poor surface */
 /** @typedef {{data: any[], layout: Record<string, any>}} Figure */
 
 const label = (value) => (typeof value === 'string' ? value.replace(/^(\d+)x(\d+)$/, '$1×$2') : short(value));
-const field = (name) => t(`field.${name}`);
 /** A metric as people call it. */
 export const metricName = (name) => (name === 'score' ? t('field.score') : textOr(`score.${name}`, name));
 
@@ -41,16 +40,25 @@ export function progressChart(progress, by, c) {
   }) };
 }
 
-/** One small chart a setting: shrunken means with intervals. */
+const RANGES = { rating: [1, 10], score: [0, 1], agent: [-1, 1] }; // an interval may reach beyond what can be given
+
+/** Dots with their intervals, an item with `mean low high` each. */
+const dots = (items, c, { marker = {}, line = c.accent, ...more }) => ({
+  type: 'scatter', mode: 'markers', x: items.map((item) => item.mean), showlegend: false, cliponaxis: false,
+  error_x: { type: 'data', symmetric: false, array: items.map((item) => item.high - item.mean), arrayminus: items.map((item) => item.mean - item.low), color: line, thickness: 1.5, width: 4 },
+  marker: { size: 9, color: c.accent, ...marker }, ...more,
+});
+
+/** One small chart a setting: means with intervals, the dotted line what all have in common. @param {'rating'|'score'|'agent'} outcome */
 export function effectsChart(effects, outcome, narrow, c) {
-  const shown = FIELDS.filter((name) => effects.fields[name]?.length > 1);
+  const shown = Object.keys(effects.fields).filter((name) => effects.fields[name].length > 1);
   const columns = narrow ? 1 : Math.min(3, shown.length);
   const rows = Math.ceil(shown.length / columns);
   const data = [];
   const axes = {};
   const annotations = [];
   const all = shown.flatMap((name) => effects.fields[name]);
-  const [least, most] = outcome === 'rating' ? [1, 10] : [0, 1]; // an interval may reach beyond what can be given
+  const [least, most] = RANGES[outcome];
   const range = [Math.max(least, Math.min(...all.map((item) => item.low))), Math.min(most, Math.max(...all.map((item) => item.high)))];
   const room = (range[1] - range[0]) * 0.05 || 0.05;
   shown.forEach((name, i) => {
@@ -61,17 +69,22 @@ export function effectsChart(effects, outcome, narrow, c) {
     const ys = [1 - (row + 1) / rows + 0.07 * (2 / rows), 1 - row / rows - 0.05 * (2 / rows)];
     axes[`xaxis${n}`] = axis(c, { domain: xs, range: [range[0] - room, range[1] + room], anchor: `y${n}`, nticks: 5 });
     axes[`yaxis${n}`] = axis(c, { domain: ys, anchor: `x${n}`, type: 'category', autorange: 'reversed', showgrid: false });
-    annotations.push({ text: field(name), x: xs[0], y: ys[1], xref: 'paper', yref: 'paper', xanchor: 'left', yanchor: 'bottom', showarrow: false, font: { color: c.muted, size: 12 } });
-    data.push({
-      type: 'scatter', mode: 'markers', xaxis: `x${n}`, yaxis: `y${n}`, y: items.map((item) => label(item.value)), x: items.map((item) => item.mean),
-      marker: { size: 9, color: c.accent }, showlegend: false, cliponaxis: false,
-      error_x: { type: 'data', symmetric: false, array: items.map((item) => item.high - item.mean), arrayminus: items.map((item) => item.mean - item.low), color: c.accent, thickness: 1.5, width: 4 },
-      customdata: items.map((item) => [item.n, fixed(item.low), fixed(item.high), fixed(item.raw)]),
-      hovertemplate: `%{y}: %{x:.2f}<br>%{customdata[1]} – %{customdata[2]}<br>n = %{customdata[0]}, ${t('insights.plain')} %{customdata[3]}<extra></extra>`,
-    });
+    annotations.push({ text: fieldName(name), x: xs[0], y: ys[1], xref: 'paper', yref: 'paper', xanchor: 'left', yanchor: 'bottom', showarrow: false, font: { color: c.muted, size: 12 } });
+    data.push(dots(items, c, {
+      xaxis: `x${n}`, yaxis: `y${n}`, y: items.map((item) => label(item.value)), customdata: items.map((item) => [item.n, fixed(item.low), fixed(item.high), fixed(item.raw)]),
+      hovertemplate: `%{y}: %{x:.2f}<br>%{customdata[1]} – %{customdata[2]}${outcome === 'agent' ? '' : `<br>n = %{customdata[0]}, ${t('insights.plain')} %{customdata[3]}`}<extra></extra>`,
+    }));
   });
   const shapes = shown.map((_, i) => ({ type: 'line', xref: i ? `x${i + 1}` : 'x', yref: `${i ? `y${i + 1}` : 'y'} domain`, x0: effects.mean, x1: effects.mean, y0: 0, y1: 1, line: { color: c.muted, width: 1, dash: 'dot' } }));
-  return { data, layout: layout(c, { ...axes, annotations, shapes, margin: { l: 90, r: 8, t: 22, b: 28 } }) };
+  return { data, layout: layout(c, { ...axes, annotations, shapes, height: Math.max(rows, 2) * (narrow ? 185 : 220), margin: { l: 90, r: 8, t: 22, b: 28 } }) };
+}
+
+/** The combos the agent expects most of, best on top. @param {Array<{combo_key: string, mean: number, low: number, high: number, tries: number}>} best */
+export function betsChart(best, narrow, c) {
+  return {
+    data: [dots(best, c, { y: best.map((_, i) => i), text: best.map((item) => comboText(item.combo_key)), customdata: best.map((item) => item.tries), hovertemplate: `%{text}<br>%{x:.2f} · n = %{customdata}<extra></extra>` })],
+    layout: layout(c, { margin: { l: 24, r: 12, t: 8, b: 40 }, xaxis: axis(c, { title: { text: t('insights.reward') } }), yaxis: axis(c, { autorange: 'reversed', tickvals: best.map((_, i) => i), ticktext: best.map((item, i) => (narrow ? String(i + 1) : item.combo_key.replaceAll('|', ' '))), tickfont: { size: 10 } }) }),
+  };
 }
 
 /** Sampler against scheduler. */
@@ -105,12 +118,9 @@ export function metricsChart(metrics, c) {
   const items = [...metrics].reverse();
   const tone = (item) => (item.low > 0 ? c.good : item.high < 0 ? c.poor : c.muted);
   return {
-    data: [{
-      type: 'scatter', mode: 'markers', y: items.map((item) => metricName(item.name)), x: items.map((item) => item.rho), customdata: items.map((item) => item.n),
-      marker: { size: 10, color: items.map(tone) }, cliponaxis: false,
-      error_x: { type: 'data', symmetric: false, array: items.map((item) => item.high - item.rho), arrayminus: items.map((item) => item.rho - item.low), color: c.muted, thickness: 1.5, width: 4 },
-      hovertemplate: '%{y}: %{x:.2f}, n = %{customdata}<extra></extra>',
-    }],
+    data: [dots(items.map((item) => ({ ...item, mean: item.rho })), c, {
+      y: items.map((item) => metricName(item.name)), customdata: items.map((item) => item.n), marker: { size: 10, color: items.map(tone) }, line: c.muted, hovertemplate: '%{y}: %{x:.2f}, n = %{customdata}<extra></extra>',
+    })],
     layout: layout(c, { xaxis: axis(c, { range: [-1.02, 1.02], zeroline: true, zerolinecolor: c.muted, title: { text: t('insights.rho') } }), yaxis: axis(c, { type: 'category' }), margin: { l: 110, r: 12, t: 8, b: 40 } }),
   };
 }

@@ -1,5 +1,5 @@
 /** Numbers, times and combos as people read them. */
-import { language, t } from './i18n.js';
+import { language, t, textOr } from './i18n.js';
 
 export function fixed(value, digits = 2) {
   return typeof value === 'number' && Number.isFinite(value) ? value.toFixed(digits) : '–';
@@ -45,6 +45,9 @@ export function moment(when) {
 
 export const FIELDS = ['sampler', 'scheduler', 'fps', 'cfg', 'steps', 'size'];
 
+/** A setting as people call it; the user's own dimensions go by their own names. */
+export const fieldName = (name) => textOr(`field.${name === 'cfg_scale' ? 'cfg' : name}`, name);
+
 /** Splits a combo key (or a pattern with `*`) into its six fields and the user's own dimensions; null when it is not one. */
 export function splitCombo(key) {
   const parts = (key ?? '').split('|');
@@ -87,14 +90,6 @@ export function comboText(key) {
     say('size').replace('x', '×'),
     ...ownFields(fields).map((field) => `${field} ${say(field)}`),
   ].join(' · ');
-}
-
-/** A combo key or pattern as the filters the search knows; a `*` leaves its field out. */
-export function comboFilters(key) {
-  const filters = Object.fromEntries(Object.entries(splitCombo(key) ?? {}).filter(([field, value]) => value !== '*' && FIELDS.includes(field)));
-  const [width, height] = (filters.size ?? '').split('x');
-  delete filters.size;
-  return height ? { ...filters, width, height } : filters;
 }
 
 /** The last part of a clip's name, and the folder before it. */

@@ -1,8 +1,8 @@
 /** The insights page: charts of everything so far, each with one line that says what it shows and its numbers as a table. */
 import { getJSON, orElse, watchUrl } from './api.js';
-import { costChart, dotsChart, effectsChart, metricName, metricsChart, pairsChart, progressChart, repeatsChart } from './charts.js';
+import { betsChart, costChart, dotsChart, effectsChart, metricName, metricsChart, pairsChart, progressChart, repeatsChart } from './charts.js';
 import { button, byId, debounce, h, press, segments, select } from './dom.js';
-import { FIELDS, duration, fixed, short, splitName, whole } from './format.js';
+import { FIELDS, comboText, duration, fieldName, fixed, moment, short, splitName, whole } from './format.js';
 import { t, tn } from './i18n.js';
 import { live } from './live.js';
 import { Parallel } from './parallel.js';
@@ -11,9 +11,10 @@ import { startPage } from './shell.js';
 const ASK_AGAIN_MS = 400;
 const QUIET_MS = 4000; // after the last change until the charts follow
 const COLOURS = ['text', 'muted', 'line', 'accent', 'good', 'fair', 'poor', 'surface'];
-const CARDS = ['progress', 'metrics', 'effects', 'pairs', 'repeats', 'parallel', 'cost'];
-const WIDE = ['effects', 'parallel', 'cost'];
+const CARDS = ['progress', 'metrics', 'bets', 'repeats', 'effects', 'pairs', 'cost', 'parallel'];
+const WIDE = ['effects', 'parallel'];
 const LISTED = 100; // rows of a table
+const [FEW_TRIES, SURE] = [10, 0.9]; // fewer tries say nothing of when to stop; from this probability on stopping is fine
 
 /** The theme's colours as Plotly understands them. */
 function colours() {
@@ -33,11 +34,18 @@ function table(head, rows) {
 }
 
 const clipLink = (name) => h('a', { href: watchUrl(name), text: splitName(name).file });
-const field = (name) => t(`field.${name}`);
 const interval = (item) => (item.low === undefined ? '–' : `${fixed(item.low)} – ${fixed(item.high)}`);
+
+/** What the agent says of each setting, in the form of the server's effects. */
+const believed = (report) => ({
+  mean: 0,
+  fields: Object.fromEntries(report.main_effects.map(({ axis, levels }) => [axis, levels.map(({ level, effect, low, high }) => ({ value: level, mean: effect, low, high }))])),
+});
 
 class InsightsPage {
   #data = {};
+  /** What `/api/bandit` answered. */
+  #agent = {};
   /** Plotly, once loaded. */
   #plotly = null;
   #chosen = { progress: 'pull', outcome: '', metric: '' };
@@ -60,8 +68,7 @@ class InsightsPage {
   }
 
   #card(name) {
-    const tall = name === 'effects' ? '.tall.small-multiples' : '';
-    const parts = { says: h('p.says'), controls: h('div.row.wrap'), chart: h(`div.chart.wait${tall}`), numbers: h('details.numbers') };
+    const parts = { says: h('p.says'), controls: h('div.row.wrap'), chart: h('div.chart.wait'), numbers: h('details.numbers') };
     byId('cards').append(
       h(`section.card.chart-card${WIDE.includes(name) ? '.wide' : ''}`, { data: { chart: name } },
         h('div.row.wrap', h('h2', t(`insights.${name}.title`)), h('span.spacer'), parts.controls), h('p.muted', t(`insights.${name}.why`)), parts.says, parts.chart, parts.numbers));
@@ -77,7 +84,7 @@ class InsightsPage {
 
   async #read() {
     for (;;) {
-      this.#data = await getJSON('/api/insights');
+      [this.#data, this.#agent] = await Promise.all([getJSON('/api/insights'), getJSON('/api/bandit')]);
       if (this.#data.ready) this.#show();
       byId('fresh').textContent = this.#data.stale ? t('insights.working') : tn('insights.of', this.#data.clips, { n: whole(this.#data.clips) });
       if (!this.#data.stale) return;
@@ -146,7 +153,8 @@ class InsightsPage {
     if (!this.#data.ready) return;
     this.#c = colours();
     this.#progress(this.#data.progress);
-    this.#effects(this.#data.effects);
+    this.#bets(this.#agent.report);
+    this.#effects(this.#data.effects, this.#agent.report);
     this.#metrics(this.#data);
     const repeats = this.#data.consistency;
     const values = { sd: fixed(repeats.sd, 1), within: Math.round((repeats.within_one ?? 0) * 100), gap: fixed(repeats.mean_gap, 1) };
@@ -154,7 +162,7 @@ class InsightsPage {
       repeats.n && table([t('insights.first_mark'), t('insights.second_mark')], repeats.pairs));
     const rows = this.#data.parallel.length > 2 ? this.#data.parallel : [];
     this.#tell('parallel', t(rows.length ? 'insights.parallel.says' : 'insights.none'),
-      rows.length && table([...[...FIELDS, 'score'].map(field), t('insights.rating'), t('field.clip')], rows.slice(-LISTED).map((row) => [...row.slice(0, 8).map((value) => value !== null && short(value)), clipLink(row[8])])));
+      rows.length && table([...[...FIELDS, 'score'].map(fieldName), t('insights.rating'), t('field.clip')], rows.slice(-LISTED).map((row) => [...row.slice(0, 8).map((value) => value !== null && short(value)), clipLink(row[8])])));
     this.#parallel.element.hidden = !rows.length;
     this.#parallel.show(rows);
     const { cost } = this.#data;
@@ -170,20 +178,45 @@ class InsightsPage {
     this.#fill('progress', p.pull.length ? says : '', p.pull.length ? progressChart(p, this.#chosen.progress, this.#c) : null, table(head.map((key) => t(key)), rows.slice(-LISTED).reverse()));
   }
 
-  #effects(all) {
-    const outcome = all[this.#chosen.outcome] ? this.#chosen.outcome : all.rating ? 'rating' : 'score';
-    const effects = all[outcome];
-    for (const name of ['effects', 'pairs']) this.#choice(name, 'outcome', Object.keys(all).map((key) => [key, t(`insights.${key}`)]), outcome);
+  /** The agent's report: what it expects most of, whether to go on, what comes next. */
+  #bets(report) {
+    const best = report?.best ?? [];
+    if (!best.length) {
+      this.#fill('bets', t('insights.bets.none'), null);
+      return;
+    }
+    const { tries, p_close: close, gap, next } = report;
+    const figures = { n: whole(tries), percent: Math.round(close * 100), close: report.close, gap: fixed(gap), combo: comboText(best[0].combo_key) };
+    const says = [t(`insights.bets.${tries < FEW_TRIES ? 'early' : close >= SURE ? 'stop' : 'go_on'}`, figures)];
+    if (next) says.push(t('insights.bets.next', { combo: comboText(next.combo_key), mean: fixed(next.mean), sd: fixed(next.sd) }));
+    says.push(`(${[t('qa.advice_age', { when: moment(Date.now() / 1000 - this.#agent.age_seconds) }), !this.#agent.agent_alive && t('qa.advice_old')].filter(Boolean).join(', ')})`);
+    this.#fill('bets', says.join(' '), betsChart(best, innerWidth < 700, this.#c),
+      table(['', t('review.combo'), 'n', t('insights.estimate'), '90 %'], best.map((item, i) => [i + 1, comboText(item.combo_key), item.tries, fixed(item.mean), interval(item)])));
+  }
+
+  /** What the clips say of each setting, by score or rating, or what the agent believes. Pairs are counted, so the agent has none. */
+  #effects(all, report) {
+    const usual = all.rating ? 'rating' : 'score';
+    const known = report?.main_effects?.length ? { ...all, agent: believed(report) } : all;
+    const outcome = known[this.#chosen.outcome] ? this.#chosen.outcome : usual;
+    const effects = known[outcome];
+    const choices = (from) => Object.keys(from).map((key) => [key, t(`insights.${key}`)]);
+    this.#choice('effects', 'outcome', choices(known), outcome);
+    const counted = all[outcome] ? outcome : usual;
+    this.#choice('pairs', 'outcome', choices(all), counted);
     const items = Object.entries(effects.fields).flatMap(([name, list]) => list.map((item) => ({ name, ...item })));
     const sure = items.filter((item) => item.low > effects.mean).sort((a, b) => b.low - a.low)[0];
     const bad = items.filter((item) => item.high < effects.mean).sort((a, b) => a.high - b.high)[0];
-    const say = (key, item) => item && t(`insights.effects.${key}`, { what: `${field(item.name)} ${short(item.value)} (${fixed(item.mean)})` });
-    const said = [say('good', sure), say('bad', bad)].filter(Boolean).join(' ') || t('insights.effects.unsure');
+    const say = (key, item) => item && t(`insights.effects.${key}`, { what: `${fieldName(item.name)} ${short(item.value)} (${fixed(item.mean)})` });
+    const said = [outcome === 'agent' && t('insights.effects.agent'), say('good', sure), say('bad', bad)].filter(Boolean).join(' ') || t('insights.effects.unsure');
+    const together = outcome === 'agent' ? report.interactions ?? [] : [];
     this.#fill('effects', items.length ? said : '', items.length ? effectsChart(effects, outcome, innerWidth < 700, this.#c) : null,
-      table([t('insights.setting'), t('insights.value'), 'n', t('insights.plain'), t('insights.estimate'), '95 %'], items.map((item) => [field(item.name), short(item.value), item.n, fixed(item.raw), fixed(item.mean), interval(item)])));
-    const pairs = [...effects.pairs].sort((a, b) => b.mean - a.mean);
-    this.#fill('pairs', pairs.length ? t('insights.pairs.says', { what: `${pairs[0].sampler} · ${pairs[0].scheduler}`, mean: fixed(pairs[0].mean), n: pairs[0].n }) : '', pairs.length ? pairsChart(effects, this.#c) : null,
-      table([field('sampler'), field('scheduler'), 'n', t('insights.estimate')], pairs.map((cell) => [cell.sampler, cell.scheduler, cell.n, fixed(cell.mean)])));
+      table([t('insights.setting'), t('insights.value'), 'n', t('insights.plain'), t('insights.estimate'), outcome === 'agent' ? '90 %' : '95 %'], [
+        ...items.map((item) => [fieldName(item.name), short(item.value), item.n, fixed(item.raw), fixed(item.mean), interval(item)]),
+        ...together.map((item) => [item.axes.map(fieldName).join(' × '), item.levels.join(' × '), null, '–', fixed(item.effect), interval(item)])]));
+    const pairs = [...all[counted].pairs].sort((a, b) => b.mean - a.mean);
+    this.#fill('pairs', pairs.length ? t('insights.pairs.says', { what: `${pairs[0].sampler} · ${pairs[0].scheduler}`, mean: fixed(pairs[0].mean), n: pairs[0].n }) : '', pairs.length ? pairsChart(all[counted], this.#c) : null,
+      table([fieldName('sampler'), fieldName('scheduler'), 'n', t('insights.estimate')], pairs.map((cell) => [cell.sampler, cell.scheduler, cell.n, fixed(cell.mean)])));
   }
 
   #metrics({ metrics, trust }) {

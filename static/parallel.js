@@ -4,12 +4,11 @@
  */
 import { queryString } from './api.js';
 import { Emitter, button, h } from './dom.js';
-import { FIELDS, fixed, short } from './format.js';
+import { FIELDS, fieldName, fixed, joinCombo, short } from './format.js';
 import { t, tn } from './i18n.js';
 
-const COLUMNS = [...FIELDS, 'score', 'rating'];
 const RANGES = { score: 'score', rating: 'overall', cfg: 'cfg', steps: 'steps' }; // what the search knows as min_ and max_
-const NAME = 8; // place of a clip's name in a row
+const [SCORE, RATING, NAME, OWN] = [6, 7, 8, 9]; // places in a row, after FIELDS; OWN holds the user's own dimensions by name
 const ENOUGH_RATED = 8; // from which on the rating is the outcome
 const [TOP, BOTTOM, SIDE] = [12, 30, 40]; // pixels around the axes
 const LEAST = 4; // pixels; a shorter drag takes the axis' selection away
@@ -23,22 +22,24 @@ const svg = (tag, attributes, ...children) => {
 };
 
 /**
- * @typedef {{name: string, column: number, free: boolean, values: any[], at: (value: any) => number}} Axis
- * `free`: any value between the ends, not only `values`; `at`: a value's place, 0 below to 1 above.
+ * @typedef {{name: string, own: boolean, free: boolean, of: (row: any[]) => any, values: any[], at: (value: any) => number}} Axis
+ * `own`: a dimension of the user's own; `free`: any value between the ends, not only `values`; `of`: a row's value or null; `at`: a value's
+ * place, 0 below to 1 above.
  */
 
 /** The axes of some rows and the rows that have an outcome. @returns {{axes: Axis[], rows: any[][], outcome: number}} */
 export function axesOf(all) {
-  const rated = all.filter((row) => row[7] !== null).length >= ENOUGH_RATED;
-  const outcome = rated ? 7 : 6;
+  const outcome = all.filter((row) => row[RATING] !== null).length >= ENOUGH_RATED ? RATING : SCORE;
   const rows = all.filter((row) => row[outcome] !== null);
-  const axes = COLUMNS.slice(0, outcome + 1).map((name, column) => {
-    const values = [...new Set(rows.map((row) => row[column]).filter((value) => value !== null))];
+  const place = (name, column) => ({ name, own: false, free: column >= SCORE, of: (row) => row[column] });
+  const own = [...new Set(rows.flatMap((row) => Object.keys(row[OWN] ?? {})))].sort();
+  const columns = [...FIELDS.map(place), ...own.map((name) => ({ name, own: true, free: false, of: (row) => row[OWN]?.[name] ?? null })), place('score', SCORE), place('rating', RATING)];
+  const axes = columns.slice(0, outcome === RATING ? undefined : -1).map(({ name, own: mine, free, of }) => {
+    const values = [...new Set(rows.map(of).filter((value) => value !== null))];
     values.sort((a, b) => (typeof a === 'number' && typeof b === 'number' ? a - b : String(a).localeCompare(String(b), 'en', { numeric: true })));
-    const free = column > 5;
     const [low, room] = [values[0], values.at(-1) - values[0]];
     const at = (value) => (free ? (room > 0 ? (value - low) / room : 0.5) : values.length > 1 ? values.indexOf(value) / (values.length - 1) : 0.5);
-    return { name, column, free, values, at };
+    return { name, own: mine, free, of, values, at };
   });
   return { axes, rows, outcome };
 }
@@ -49,19 +50,22 @@ export function axesOf(all) {
  */
 export function filtersOf(axes, kept) {
   const filters = {};
+  const fields = {};
   let exact = true;
-  for (const { name, values, free, at } of axes) {
+  for (const { name, own, values, free, at } of axes) {
     const part = kept.get(name);
     if (!part) continue;
     const inside = values.filter((value) => at(value) >= part[0] && at(value) <= part[1]);
-    if (name in RANGES) {
+    if (!own && name in RANGES) {
       const [low, high] = free ? part.map((place) => values[0] + place * (values.at(-1) - values[0])) : [inside[0], inside.at(-1)];
       const digits = name === 'score' ? 3 : name === 'rating' ? 1 : 6;
       if (low !== undefined) filters[`min_${RANGES[name]}`] = short(Number(low.toFixed(digits)));
       if (high !== undefined) filters[`max_${RANGES[name]}`] = short(Number(high.toFixed(digits)));
-    } else if (inside.length === 1) filters[name] = inside[0];
-    else exact = false;
+    } else if (inside.length !== 1) exact = false;
+    else if (own) fields[name] = short(inside[0]);
+    else filters[name] = inside[0];
   }
+  if (Object.keys(fields).length) filters.combo = joinCombo(fields);
   return { filters, exact };
 }
 
@@ -84,7 +88,7 @@ export class Parallel extends Emitter {
     new ResizeObserver(() => this.#draw()).observe(this.#box);
   }
 
-  /** @param {any[][]} rows sampler, scheduler, fps, cfg, steps, size, score, rating, name */
+  /** @param {any[][]} rows sampler, scheduler, fps, cfg, steps, size, score, rating, name, own dimensions */
   show(rows) {
     this.#all = rows;
     this.#draw();
@@ -106,33 +110,31 @@ export class Parallel extends Emitter {
     const y = (place) => height - BOTTOM - place * (height - TOP - BOTTOM);
     const order = rows.map((row) => row[outcome]).sort((a, b) => a - b);
     const cuts = [1, 2].map((third) => order[Math.floor((order.length * third) / 3)]);
-    const passes = (row) => axes.every(({ name, column, at }) => {
+    const passes = (row) => axes.every(({ name, of, at }) => {
       const part = this.#kept.get(name);
-      return !part || (row[column] !== null && at(row[column]) >= part[0] && at(row[column]) <= part[1]);
+      return !part || (of(row) !== null && at(of(row)) >= part[0] && at(of(row)) <= part[1]);
     });
     let n = 0;
     const lines = rows.map((row, i) => {
       const aside = (((i * 7919) % 100) / 100 - 0.5) * 0.05; // lines through one value lie side by side
-      const places = axes.filter(({ column }) => row[column] !== null).map(({ column, at, free }) => `${x(column).toFixed(1)},${y(at(row[column]) + (free ? 0 : aside)).toFixed(1)}`);
+      const places = axes.flatMap(({ of, at, free }, j) => (of(row) === null ? [] : `${x(j).toFixed(1)},${y(at(of(row)) + (free ? 0 : aside)).toFixed(1)}`));
       const on = passes(row);
       n += Number(on);
       const third = row[outcome] > cuts[1] ? 'good' : row[outcome] > cuts[0] ? 'middle' : 'poor';
       return svg('polyline', { points: places.join(' '), class: on ? third : 'off' }, svg('title', {}, row[NAME]));
     });
     lines.sort((a, b) => Number(a.classList[0] !== 'off') - Number(b.classList[0] !== 'off'));
-    this.#box.replaceChildren(svg('svg', { width, height, role: 'img', 'aria-label': t('insights.parallel.title') }, ...lines, ...axes.map((axis, i) => this.#axis(axis, x(i), y, height))));
+    this.#box.replaceChildren(svg('svg', { width, height, role: 'img', 'aria-label': t('insights.parallel.title') }, ...lines, ...axes.map((axis, i) => this.#axis(axis, x(i), y, height, i === 0))));
     const some = this.#kept.size > 0;
     const { filters, exact } = filtersOf(axes, this.#kept);
     this.#said.textContent = some ? tn('insights.parallel.kept', n, { all: rows.length }) + (exact ? '' : ` ${t('insights.parallel.partly')}`) : t('insights.parallel.how');
-    this.#link.href = `/search?${queryString({ ...filters, sort: outcome === 7 ? 'manual' : 'score' })}`;
+    this.#link.href = `/search?${queryString({ ...filters, sort: outcome === RATING ? 'manual' : 'score' })}`;
     for (const element of [this.#link, this.#clear]) element.hidden = !some;
     this.emit('kept', n);
   }
 
-  /** An axis with its values, what is kept of it, and the room beside it to drag in. */
-  #axis(axis, x, y, height) {
-    const { name, column, values, free, at } = axis;
-    const first = column === 0; // nothing may be cut off at the left
+  /** An axis with its values (the first has them at its right, where nothing is cut off), what is kept of it, and the room beside it to drag in. */
+  #axis({ name, values, free, at, own }, x, y, height, first) {
     const marks = free || values.length > MARKS ? [values[0], values.at(-1)] : values;
     const write = (value) => (free ? fixed(value, name === 'score' ? 2 : 1) : short(value).replace(/^(\d+)x(\d+)$/, '$1×$2'));
     const part = this.#kept.get(name);
@@ -161,7 +163,7 @@ export class Parallel extends Emitter {
     return svg('g', {},
       svg('line', { x1: x, x2: x, y1: y(0), y2: y(1) }),
       ...marks.map((value) => svg('text', { x: first ? x + 6 : x - 6, y: y(at(value)) + 4, 'text-anchor': first ? 'start' : 'end' }, write(value))),
-      svg('text', { x, y: height - 8, 'text-anchor': 'middle', class: 'parallel-name' }, name === 'rating' ? t('insights.rating') : t(`field.${name}`)),
+      svg('text', { x, y: height - 8, 'text-anchor': 'middle', class: 'parallel-name' }, own ? name : name === 'rating' ? t('insights.rating') : fieldName(name)),
       brush, room);
   }
 }

@@ -3,7 +3,7 @@ import { getJSON, orElse, queryString } from './api.js';
 import { BulkActions, MOST } from './bulk_actions.js';
 import { posterCard, tableHead, tableRow } from './clip_card.js';
 import { button, byId, debounce, h, icon, options as choices, press } from './dom.js';
-import { comboFilters, comboText, whole } from './format.js';
+import { comboText, joinCombo, splitCombo, whole } from './format.js';
 import { t, textOr, tn } from './i18n.js';
 import { live } from './live.js';
 import { METRICS } from './scores.js';
@@ -12,7 +12,8 @@ import { VirtualList } from './virtual_list.js';
 
 const TYPING_MS = 250;
 const SORTS = ['newest', 'oldest', 'score', 'manual', 'rated', 'name'];
-const TRI = ['rated', 'banned', 'reference'];
+const TRI = ['rated', 'banned', 'reference', 'exists'];
+const OWN = 'own.'; // before the name of a dimension of the user's own, in the address
 const TILE_TEXT = 84; // name, parameters, badges
 
 class SearchPage {
@@ -65,7 +66,7 @@ class SearchPage {
   #buildFilters(options) {
     const sizes = (options.sizes ?? []).map((size) => (Array.isArray(size) ? size.join('x') : size));
     const select = (name, values, label = (v) => String(v)) =>
-      h('label.field', h('span', t(`filter.${name}`)),
+      h('label.field', h('span', filterName(name)),
         h('select.select', { name }, h('option', { value: '', text: t('any') }), ...values.map((v) => h('option', { value: v, text: label(v) }))));
     const range = (low, high, label, attrs) =>
       h('fieldset.range', h('legend', t(label)),
@@ -80,6 +81,7 @@ class SearchPage {
       h('div.pair',
         select('sampler', options.samplers ?? []), select('scheduler', options.schedulers ?? []), select('fps', options.fps ?? []),
         select('size', sizes, (v) => v.replace('x', '×'))),
+      h('div.pair', ...Object.entries(options.extra ?? {}).map(([name, values]) => select(OWN + name, values))),
       range('min_cfg', 'max_cfg', 'filter.cfg', { min: 0, step: 0.1 }),
       range('min_steps', 'max_steps', 'filter.steps', { min: 1, step: 1 }),
       range('made_from', 'made_to', 'filter.made', { type: 'date' }),
@@ -125,7 +127,10 @@ class SearchPage {
   #filters() {
     const { view: _, combo, size, ...rest } = this.#query;
     const [width, height] = (size ?? '').split('x');
-    return { ...comboFilters(combo), ...rest, ...(height && { width, height }) };
+    const own = Object.keys(rest).filter((name) => name.startsWith(OWN)).map((name) => [name.slice(OWN.length), rest[name]]);
+    for (const [name] of own) delete rest[OWN + name];
+    const pattern = own.length ? joinCombo({ ...splitCombo(combo), ...Object.fromEntries(own) }) : combo;
+    return { ...rest, ...(pattern && { combo: pattern }), ...(height && { width, height }) };
   }
 
   #load(offset, limit) {
@@ -188,7 +193,7 @@ class SearchPage {
     byId('export').setAttribute('href', `/api/export?${queryString(this.#filters())}`);
     const shown = Object.entries(this.#query).filter(([name]) => !['sort', 'view'].includes(name));
     byId('active').replaceChildren(...shown.map(([name, value]) => {
-      const label = name === 'combo' ? comboText(value) : `${textOr(`filter.${name}`, name)}: ${textOr(`filter.${name}.${value}`, value)}`;
+      const label = name === 'combo' ? comboText(value) : `${filterName(name)}: ${textOr(`filter.${name}.${value}`, value)}`;
       return h('button.chip.active-filter', { 'aria-label': t('search.remove', { what: label }), on: { click: () => this.#set({ [name]: '' }) } }, h('span', label), icon('close'));
     }));
   }
@@ -201,6 +206,8 @@ class SearchPage {
       button({ label: t('retry'), onClick: () => this.#show() })));
   }
 }
+
+const filterName = (name) => textOr(`filter.${name}`, name.replace(OWN, ''));
 
 startPage('search').then(async () => {
   const options = await orElse(getJSON('/api/options'), (error) => console.warn('the values to choose from could not be read:', error.message));

@@ -4,7 +4,7 @@ import { ban } from './ban_wrapper.js';
 import { badges, fileName, poster } from './clip_card.js';
 import { longText, showAbout, siblingsUrl } from './combo_view.js';
 import { button, byId, clicksKeepFocus, debounce, h, press, segments } from './dom.js';
-import { comboFilters, comboOf, comboText, fileSize, fixed, moment, short, splitName } from './format.js';
+import { comboOf, comboText, fileSize, fixed, moment, short, splitName } from './format.js';
 import { FramePlot } from './frame_plot.js';
 import { t, textOr } from './i18n.js';
 import { live } from './live.js';
@@ -148,7 +148,7 @@ class WatchPage {
       box.replaceChildren(h('li.muted', t(byPrompt ? 'review.no_prompt' : 'combo.unknown')));
       return;
     }
-    const filters = byPrompt ? { q: this.#prompt.slice(0, PROMPT_WORDS).replace(/\S*$/, (part) => (this.#prompt.length > PROMPT_WORDS ? '' : part)) } : comboFilters(this.#key);
+    const filters = byPrompt ? { q: this.#prompt.slice(0, PROMPT_WORDS).replace(/\S*$/, (part) => (this.#prompt.length > PROMPT_WORDS ? '' : part)) } : { combo: this.#key };
     const { items, total } = await getJSON('/api/search', { ...filters, limit: SIBLINGS + 1 });
     const same = (clip) => (byPrompt ? clip.prompt === this.#prompt : (clip.combo_key ?? comboOf(clip.params)) === this.#key);
     const others = items.filter((clip) => clip.name !== this.name && same(clip)).slice(0, SIBLINGS);

@@ -60,6 +60,18 @@ def test_the_numbers_follow_from_the_clips(store):
     assert constant["rho"] is None and constant["n"] == 20
 
 
+def test_dimensions_of_ones_own_have_effects_and_a_place_in_the_parallel_rows(store):
+    for number in range(8):
+        shift, score = (3, 0.8) if number % 2 else (8, 0.3)
+        params = {**PARAMS, "extra": {"shift": shift}} if number > 1 else PARAMS  # the first two were made before there was the dimension
+        store.generated(f"p{number}", {**entry(number, score), "params": params}, score, 1.0)
+    found = work_out(store, FactTable(store))
+    by_shift = {item["value"]: item for item in found["effects"]["score"]["fields"]["shift"]}
+    assert {value: item["n"] for value, item in by_shift.items()} == {3: 3, 8: 3} and by_shift[3]["mean"] > by_shift[8]["mean"]
+    rows = {row[8]: row[9] for row in found["parallel"]}
+    assert rows["c0.mp4"] == {} and rows["c5.mp4"] == {"shift": 3}
+
+
 def test_an_empty_state_has_numbers_too(store):
     found = work_out(store, FactTable(store))
     assert found["clips"] == 0 and found["progress"]["pull"] == [] and found["trust"]["kind"] == "few"

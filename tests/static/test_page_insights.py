@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 
+from eva_state.live import write_live
+from eva_state.store import StateStore
+from tests.static.conftest import SPACE, entry_of
+
 pytestmark = pytest.mark.e2e
 
-CARDS = ["progress", "metrics", "effects", "pairs", "repeats", "parallel", "cost"]
+CARDS = ["progress", "metrics", "bets", "repeats", "effects", "pairs", "cost", "parallel"]
 
 
 def drawn(page: Any, name: str) -> None:
@@ -135,11 +140,84 @@ def test_charts_are_drawn_behind_a_token_too(make_site, page):
     assert "token" not in page.url
 
 
+def report(p_close: float) -> dict[str, Any]:
+    """What an agent publishes that searches a dimension of the user's own."""
+    estimates = [
+        {"combo_key": f"euler|simple|16|{cfg}|12|160x96|shift=3", "mean": mean, "sd": 0.05} for cfg, mean in ((5, 0.82), (7, 0.71))
+    ]
+    best = [{**item, "low": item["mean"] - 0.08, "high": item["mean"] + 0.08, "tries": 4} for item in estimates]
+    levels = [
+        {"level": level, "effect": effect, "sd": 0.02, "low": effect - 0.03, "high": effect + 0.03}
+        for level, effect in (("3", 0.2), ("8", -0.2))
+    ]
+    effects = [{"axis": axis, "spread": 0.4, "levels": levels} for axis in ("shift", "cfg_scale")]
+    pair = {"axes": ["sampler", "shift"], "levels": ["euler", "8"], "effect": -0.1, "sd": 0.02, "low": -0.13, "high": -0.07}
+    return {
+        "best": best,
+        "main_effects": effects,
+        "interactions": [pair],
+        "next": {**estimates[1], "why": "it may turn out higher"},
+        "tries": 30,
+        "p_close": p_close,
+        "close": 0.02,
+        "gap": 0.07,
+        "ban_suggestions": [],
+    }
+
+
+def test_the_agents_report_and_dimensions_of_ones_own_are_shown(make_site, page):
+    pytest.importorskip("plotly", reason="plotly draws the charts")
+    site = make_site(clips=3)
+    page.goto(site.url + "/insights")
+    page.wait_for_selector("[data-chart=bets] >> text=The agent has published nothing yet")
+    assert page.locator("[data-chart=effects] [data-value=agent]").count() == 0
+    write_live(site.state_dir / "bandit_report.json", report(0.3))
+    page.reload()
+    drawn(page, "bets")
+    page.wait_for_selector("[data-chart=bets] .says:has-text('Another may still be better by about 0.07: go on.')")
+    page.wait_for_selector(
+        "[data-chart=bets] .says:has-text('Next: euler · simple · 16 fps · cfg 7 · 12 steps · 160×96 · shift 3, expected 0.71')"
+    )
+    page.click("[data-chart=effects] [data-value=agent]")
+    page.wait_for_selector("[data-chart=effects] .says:has-text('Clearly better: shift 3 (0.20). Clearly worse: shift 8')")
+    page.wait_for_selector("[data-chart=effects] .annotation-text:text-is('Cfg')")
+    page.click("[data-chart=effects] summary")
+    page.wait_for_selector("[data-chart=effects] td:text-is('euler × 8')")
+    write_live(site.state_dir / "bandit_report.json", report(0.95))
+    page.reload()
+    page.wait_for_selector("[data-chart=bets] .says:has-text('with 95 % probability within 0.02 of the best there is')")
+
+
+def test_lines_are_kept_by_a_dimension_of_ones_own_too(make_site, page):
+    site = make_site(clips=6)
+    site.stop()
+    with StateStore(site.state_dir, role="agent", video_dir=site.video_dir) as store:
+        store.set_space({**SPACE, "extra": {"shift": {"input": "ModelSamplingSD3.shift", "values": [3, 8]}}})
+        for number in range(6):
+            name = f"clip_{number:03}.mp4"
+            entry = entry_of(name, number, time.time())
+            store.generated(
+                f"again-{number}", {**entry, "params": {**entry["params"], "extra": {"shift": 3 if number % 2 else 8}}}, 0.5, 2.0
+            )
+    site.start()
+    page.goto(site.url + "/insights")
+    settled(page)
+    page.wait_for_selector(".parallel-name:text-is('shift')")
+    drag(page, "shift", 0.6, 1.01)
+    page.wait_for_selector("[data-chart=parallel] [role=status]:has-text('3 of 6 clips kept')")
+    page.click("[data-chart=parallel] >> text=Open them in the search")
+    page.wait_for_url("**/search?*shift%3D8*")
+    page.wait_for_function("() => document.querySelectorAll('.tile').length === 3")
+    page.goto(site.url + "/search?exists=true")
+    page.select_option("[name='own.shift']", "3")
+    page.wait_for_url("**own.shift=3*")
+    page.wait_for_function("() => document.querySelectorAll('.tile').length === 3")
+    page.wait_for_selector(".active-filter:has-text('shift: 3')")
+
+
 def test_a_hidden_repeat_shows_the_raters_consistency(make_site, page):
     site = make_site(clips=3, rated={0: 6})
     site.stop()
-    from eva_state.store import StateStore
-
     with StateStore(site.state_dir, role="server", video_dir=site.video_dir) as store:
         store.repeat("clip_000.mp4", {"overall_quality": 7})
     site.start()
