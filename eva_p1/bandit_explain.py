@@ -121,6 +121,11 @@ def hopeless(
     return sorted(found, key=lambda item: float(item["high"]))
 
 
+def upper_bound(posterior: Posterior, cell: int) -> float:
+    """The quality this cell exceeds with probability 5 %."""
+    return float(posterior.mean()[cell] + Z90 * posterior.sd()[cell])
+
+
 def confidence(posterior: Posterior, cells: np.ndarray, best: int, rng: np.random.Generator) -> dict[str, float]:
     """Is the current best good enough? ``p_close``: probability that no arm beats it by more than CLOSE; ``gap``: expected shortfall.
 

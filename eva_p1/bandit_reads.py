@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from .bandit_explain import advice, best_arms, confidence, hopeless, interactions, main_effects
+from .bandit_explain import advice, best_arms, confidence, hopeless, interactions, main_effects, upper_bound
 from .bandit_failures import success_probability
 from .bandit_kernel import AUTO, HUMAN
 from .bandit_learner import Learner
 from .bandit_policies import MODEL_POLICIES, Choice, bound_index
 from .bandit_prices import BanditPrices
-from .bandit_records import AUTOBAN_MEAN, AUTOBAN_TRIES, Ledger, key_from, total_cost
+from .bandit_records import AUTOBAN_MEAN, AUTOBAN_TRIES, POSTERIOR_TRIES, Ledger, key_from, total_cost
 from .bandit_taste import Check, check
 from .bandit_value import value_of_rating
 from .search_space import SearchSpace
@@ -29,6 +29,7 @@ class BanditReads(BanditPrices):
     _lock: threading.RLock
     _rng: np.random.Generator
     _ledger: Ledger
+    _stale: bool  # the model does not follow the ledger just now
     _learner: Learner
     _allowed: np.ndarray
     _policy_name: str
@@ -199,6 +200,15 @@ class BanditReads(BanditPrices):
                 if cell is not None:
                     results[cell] += stats["N"]
             return hopeless(self._learner.grid, self._learner.posterior, self._allowed, results, threshold, least)
+
+    def _posterior_reason(self, key: str, cell: int | None) -> str | None:
+        """Why the model bans this combo now, or None: enough tries, and its upper 95 % bound below what is worth trying."""
+        if self._stale or cell is None or not self._ledger.tried_enough(key, POSTERIOR_TRIES):
+            return None
+        high = upper_bound(self._learner.posterior, cell)
+        if high >= AUTOBAN_MEAN:
+            return None
+        return f"autoban: {len(self._ledger.scores(key, here=True))} tries, upper 95 % bound {high:.2f} < {AUTOBAN_MEAN}"
 
     def _cost_figures(self, bet: float) -> dict[str, float | None]:
         """Minutes paid, and per 0.01 by which the bet is better than the average try of the first five."""

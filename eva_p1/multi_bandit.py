@@ -143,6 +143,7 @@ class MultiDimensionalBandit(BanditReads):
     ) -> list[tuple[str, str]]:
         """Takes in the reward, in [0,1], of one clip of this combo; returns what that autobanned, as ``(key, reason)``.
 
+        Two rules ban: the contract's (3 tries, mean and best too low) and the model's (6 tries, upper 95 % bound too low).
         ``source`` is ``auto`` or ``human``. ``video`` names the clip: a human reward replaces the automatic one of the
         same clip, whichever came first, and a later reward of the same source replaces the earlier. Without a name
         every call is a clip of its own. The cost depends on ``seconds`` of clip and ``server``. Raises ValueError naming what
@@ -278,9 +279,9 @@ class MultiDimensionalBandit(BanditReads):
 
     def _after_change(self, key: str) -> list[tuple[str, str]]:
         banned = []
-        reason = self._ledger.autoban_reason(key)
-        cell = self._learner.grid.cell(self._learner.grid.point_of(key)) if reason is not None else None
-        if cell is not None and self._learner.grid.in_space[cell]:  # an older clip's key may not name every dimension
+        cell = self._learner.grid.cell(self._learner.grid.point_of(key))
+        reason = self._ledger.autoban_reason(key) or self._posterior_reason(key, cell)
+        if reason and cell is not None and self._learner.grid.in_space[cell]:  # an older clip's key may not name every dimension
             key = combo_key(self._learner.grid.params(cell))
         if reason is not None and key not in self._ledger.bans and self._arms_left_without(key) > 0:
             self._ledger.bans[key] = reason

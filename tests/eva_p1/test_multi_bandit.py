@@ -202,6 +202,31 @@ def test_no_autoban_outside_the_rule(bandit, scores):
     assert all(bandit.update(ARMS[0], score) == [] for score in scores)
 
 
+def test_a_lucky_clip_does_not_save_a_combo_for_ever(bandit):
+    key = combo_key(ARMS[0])
+    scores = [0.1, 0.2, 0.6, 0.1, 0.2]  # the contract's rule lets it go: its best is not below 0.55
+    assert all(bandit.update(ARMS[0], score) == [] for score in scores)
+    banned = bandit.update(ARMS[0], 0.15)
+    assert [k for k, _ in banned] == [key] and banned[0][1].startswith("autoban: 6 tries, upper 95 % bound 0.")
+    bandit.unban(key)
+    assert bandit.update(ARMS[0], 0.1) == bandit.update(ARMS[0], 0.2) == []
+    assert [k for k, _ in bandit.update(ARMS[0], 0.1)] == [key]
+
+
+def test_the_models_rule_spares_what_may_yet_be_good_and_what_came_from_elsewhere(bandit):
+    for score in (0.5, 0.4, 0.6, 0.4, 0.45, 0.4, 0.5, 0.4):
+        assert bandit.update(ARMS[0], score) == []
+    bandit.warm_start([{"params": ARMS[1], "reward": 0.1, "count": 9}])
+    assert bandit.update(ARMS[1], 0.6) == []
+
+
+def test_a_history_taken_in_together_is_no_reason_for_the_models_rule(bandit):
+    with bandit.bulk():
+        for score in (0.1, 0.1, 0.6, 0.1, 0.1, 0.1):
+            assert bandit.update(ARMS[0], score) == []
+    assert [k for k, _ in bandit.update(ARMS[0], 0.1)] == [combo_key(ARMS[0])]
+
+
 def test_a_rating_can_bring_the_autoban_about(bandit):
     for i in range(3):
         assert bandit.update(ARMS[0], 0.9, video=f"{i}") == []
