@@ -289,8 +289,8 @@ class VideoFolder:
         """``(descriptor, status, real path)`` of a clip, open for reading; the caller closes the descriptor.
 
         Raises :class:`NotAClip` for a name that could leave the folder, FileNotFoundError when there is no such clip, OSError
-        when it cannot be read. Links are followed only to regular files inside the folder; the last step refuses links, so
-        that one put there in between is not followed.
+        when it cannot be read. Links are followed only to regular files inside the folder; the last step refuses links, and
+        where the system tells (Linux) what was opened is looked at once more, so that one put there in between is not followed.
         """
         check_name(name)
         real = os.path.realpath(self.root / name)
@@ -305,7 +305,15 @@ class VideoFolder:
                 raise FileNotFoundError(name) from None
             raise
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(status.st_mode) or not self._inside(_opened(descriptor, real)):
             os.close(descriptor)
             raise FileNotFoundError(name)
         return descriptor, status, Path(real)
+
+
+def _opened(descriptor: int, expected: str) -> str:
+    """Where the open file lies; ``expected`` where the system does not say."""
+    try:
+        return str(Path(f"/proc/self/fd/{descriptor}").readlink())
+    except OSError:
+        return expected

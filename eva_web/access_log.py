@@ -39,8 +39,9 @@ class Visit:
 class AccessLog:
     """Failures and slow answers go to the ordinary log, everything to it at DEBUG, and everything to a file where one is named."""
 
-    def __init__(self, path: Path | None = None):
-        """Raises ``UsageError`` when the file cannot be written."""
+    def __init__(self, path: Path | None = None, secret: str | None = None):
+        """``secret`` never gets in, wherever a client writes it. Raises ``UsageError`` when the file cannot be written."""
+        self._secret = secret
         self._file: logging.Handler | None = None
         if path is not None:
             try:
@@ -54,7 +55,7 @@ class AccessLog:
         wanted = console.isEnabledFor(level)
         if not wanted and self._file is None:
             return
-        text = line_of(visit, time.time())
+        text = line_of(visit, time.time(), self._secret)
         if wanted:
             console.log(level, "%s", text)
         if self._file is not None:
@@ -65,16 +66,16 @@ class AccessLog:
             self._file.close()
 
 
-def line_of(visit: Visit, now: float) -> str:
+def line_of(visit: Visit, now: float, secret: str | None = None) -> str:
     """The line of a visit that ended at unix time ``now``."""
     moment = time.localtime(now)
     stamp = f"{moment.tm_mday:02d}/{_MONTHS[moment.tm_mon - 1]}/" + time.strftime("%Y:%H:%M:%S %z", moment)
-    client = "".join(_field(visit.client).split()) or "-"
+    client, line, referer, agent = (_field(text, secret) for text in (visit.client, visit.request_line, visit.referer, visit.agent))
     return (
-        f'{client} - - [{stamp}] "{_field(visit.request_line)}" {visit.status} {visit.sent} '
-        f'"{_field(visit.referer) or "-"}" "{_field(visit.agent) or "-"}" {visit.request_id} {visit.seconds * 1000:.1f}'
+        f'{"".join(client.split()) or "-"} - - [{stamp}] "{line}" {visit.status} {visit.sent} '
+        f'"{referer or "-"}" "{agent or "-"}" {visit.request_id} {visit.seconds * 1000:.1f}'
     )
 
 
-def _field(text: str) -> str:
-    return redact(text)[:LONGEST].replace("\\", "\\x5c").replace('"', "\\x22")
+def _field(text: str, secret: str | None) -> str:
+    return redact(text, secret)[:LONGEST].replace("\\", "\\x5c").replace('"', "\\x22")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 MAX_TARGET = 8 * 1024  # bytes of path and query
 MAX_PARAMETERS = 100
+_AUTHORITY = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
 FAILED = "the server failed to answer this; its log has the reason under this request id"
 NEED_TOKEN = "this needs the access token: open the address that the server printed, or send Authorization: Bearer TOKEN"
 
@@ -91,7 +93,9 @@ class App:
         request_id = self._new_id()
         path = target
         try:
-            path, query = _split_target(target)
+            path, query, authority = _split_target(target)
+            if authority is not None:
+                headers = {**headers, "host": authority}
             request = Request(self, request_id, method, path, query, headers, body, peer)
             response = self._dispatch(request)
         except HttpError as error:
@@ -102,7 +106,7 @@ class App:
             log.error("request %s: %s", request_id, error)
             response = error_response(HttpError(503, str(error)), request_id)
         except Exception:  # the last resort of the wrapper: the client learns the id, the log has the rest
-            log.exception("request %s %s %s failed", request_id, method, redact(target))
+            log.exception("request %s %s %s failed", request_id, method, redact(target, self.access.token))
             response = error_response(HttpError(500, FAILED), request_id)
         return self._complete(response, request_id, path)
 
@@ -122,6 +126,10 @@ class App:
                 "start it with --host and a token to reach it under another name",
             )
         found = routes.find(request.path)
+        if request.path == "*":  # RFC 9110 section 9.3.7: asks about the server as a whole
+            if request.method != "OPTIONS":
+                raise HttpError(400, "the address must begin with /")
+            return Response(204, headers={"Allow": "GET, HEAD, POST, OPTIONS"})
         if found is None:
             refused = self._demand_token(request)
             if refused is not None:
@@ -165,7 +173,7 @@ class App:
         if self.access.is_token(candidate):
             return True
         self.access.limit.count(client)
-        log.warning("wrong token from %s", redact(client))
+        log.warning("request %s: wrong token from %s", request.id, redact(client))
         return False
 
     def _take_token(self, request: Request) -> Response:
@@ -205,16 +213,20 @@ def _with_rest(request: Request, rest: str) -> Request:
     return dataclasses.replace(request, rest=rest) if rest else request
 
 
-def _split_target(target: str) -> tuple[str, dict[str, str]]:
-    """Path (still encoded) and query of a target in origin or absolute form."""
+def _split_target(target: str) -> tuple[str, dict[str, str], str | None]:
+    """Path (still encoded) and query of a target in origin or absolute form, and the host of the latter, which counts instead
+    of the header (RFC 9112 section 3.2.2).
+    """
     if len(target) > MAX_TARGET:
         raise HttpError(414, f"the address is over {MAX_TARGET // 1024} KiB")
-    lowered = target[:8].lower()
-    if lowered.startswith(("http://", "https:/")):  # RFC 9112 section 3.2.2: servers must accept the absolute form
-        after = target.split("://", 1)[-1]
-        target = after[after.find("/") :] if "/" in after else "/"
+    authority: str | None = None
+    if target[:8].lower().startswith(("http://", "https://")):
+        found = _AUTHORITY.match(target)
+        authority = found[1] if found else ""
+        rest = target[found.end() :] if found else ""
+        target = rest if rest.startswith("/") else f"/{rest}"
     path, _, text = target.partition("#")[0].partition("?")
-    if not path.startswith("/"):
+    if not path.startswith("/") and target != "*":
         raise HttpError(400, "the address must begin with /")
     try:
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_PARAMETERS, errors="strict")
@@ -227,4 +239,4 @@ def _split_target(target: str) -> tuple[str, dict[str, str]]:
         if name in query:  # whoever stands before this server might have looked at the other one
             raise HttpError(400, f"the query has {name[:100]!r} more than once")
         query[name] = value
-    return path, query
+    return path, query, authority

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import formatdate, parsedate_to_datetime
 
-_RANGE_SPEC = re.compile(r"(?P<first>[0-9]{1,19})-(?P<last>[0-9]{0,19})|-(?P<suffix>[0-9]{1,19})", re.ASCII)
+_RANGE_SPEC = re.compile(r"(?P<first>[0-9]+)-(?P<last>[0-9]*)|-(?P<suffix>[0-9]+)", re.ASCII)
+_LARGEST = 10**18  # bytes: no file is larger, and a client may write as many digits as it likes
 
 
 class Unsatisfiable(Exception):
@@ -24,7 +25,7 @@ def parse_range(text: str | None, size: int) -> tuple[int, int] | None:
     if text is None:
         return None
     unit, equals, spec = text.partition("=")
-    if not equals or unit.strip().lower() != "bytes":
+    if not equals or unit.lower() != "bytes":
         return None
     parts = [part.strip(" \t") for part in spec.split(",")]
     parts = [part for part in parts if part]  # empty list members are allowed by section 5.6.1
@@ -34,13 +35,13 @@ def parse_range(text: str | None, size: int) -> tuple[int, int] | None:
     if match is None:
         return None
     if match["suffix"] is not None:
-        wanted = int(match["suffix"])
-        if wanted == 0 or size == 0:
+        wanted = _number(match["suffix"])
+        if wanted == 0:
             raise Unsatisfiable
         length = min(wanted, size)
-        return size - length, length
-    first = int(match["first"])
-    last = int(match["last"]) if match["last"] else None
+        return (size - length, length) if size else None  # section 14.1.2: satisfiable, but there is no such Content-Range
+    first = _number(match["first"])
+    last = _number(match["last"]) if match["last"] else None
     if last is not None and last < first:
         return None
     if first >= size:
@@ -49,9 +50,14 @@ def parse_range(text: str | None, size: int) -> tuple[int, int] | None:
     return first, end - first
 
 
+def _number(digits: str) -> int:
+    digits = digits.lstrip("0")
+    return _LARGEST if len(digits) > 18 else int(digits or "0")
+
+
 @dataclass(frozen=True)
 class Validators:
-    """``etag`` is strong and quoted; ``mtime`` is unix seconds, rounded down when sent."""
+    """``etag`` is quoted, and strong unless it begins with ``W/``; ``mtime`` is unix seconds, rounded down when sent."""
 
     etag: str
     mtime: float
@@ -68,10 +74,9 @@ def _listed(text: str, etag: str, *, weak: bool) -> bool:
     for item in re.findall(r'\*|(?:W/)?"[^"]*"', text):
         if item == "*":
             return True
-        if item.startswith("W/"):
-            if weak and item[2:] == etag:
-                return True
-        elif item == etag:
+        if weak and item.removeprefix("W/") == etag.removeprefix("W/"):
+            return True
+        if item == etag and not etag.startswith("W/"):
             return True
     return False
 
@@ -109,5 +114,5 @@ def range_applies(if_range: str | None, now: Validators) -> bool:
         return True
     if_range = if_range.strip()
     if if_range.startswith(('"', "W/")):
-        return if_range == now.etag
-    return if_range == now.last_modified
+        return if_range == now.etag and not if_range.startswith("W/")
+    return _date(if_range) == int(now.mtime)

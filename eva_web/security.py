@@ -16,7 +16,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 from eva_env_base import Settings
 
@@ -49,12 +49,24 @@ PREFLIGHT_HEADERS = {
     "Access-Control-Max-Age": "600",
 }
 
-_TOKEN_IN_TEXT = re.compile(r"((?:^|[?&;\s])token=)[^&\s\"']*", re.IGNORECASE)
+# "token=" with any of its characters percent-encoded, once or (in an address inside an address) more often.
+_TOKEN_IN_TEXT = re.compile(
+    "((?:^|[?&;\\s]|%(?:25)*(?:3f|26|3b))"
+    + "".join(f"(?:{letter}|%(?:25)*(?:{ord(letter):02x}|{ord(letter.upper()):02x}))" for letter in "token")
+    + "(?:=|%(?:25)*3d))[^&\\s\"']*",
+    re.IGNORECASE,
+)
 
 
-def redact(text: str) -> str:
-    """``text`` fit for a log: no token of a query, no control character that could forge a line or drive a terminal."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in _TOKEN_IN_TEXT.sub(r"\1***", text))
+def redact(text: str, secret: str | None = None) -> str:
+    """``text`` fit for a log: no token of a query, nor ``secret`` wherever it stands, no control character that could forge a
+    line or drive a terminal.
+    """
+    if secret:
+        for form in {secret, quote(secret, safe=""), quote_plus(secret)}:
+            text = text.replace(form, "***")
+    text = _TOKEN_IN_TEXT.sub(r"\1***", text)
+    return text if text.isascii() and text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def accepts_gzip(header: str | None) -> bool:

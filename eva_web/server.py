@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,7 +23,9 @@ from eva_web.app import App
 from eva_web.messages import FileBody, HttpError, Response
 from eva_web.port_holder import why_not
 from eva_web.reception import MAX_BODY, Arrival, Reception
+from eva_web.request_head import read_head
 from eva_web.routes import lane_of
+from eva_web.sending import Sending
 
 if TYPE_CHECKING:
     from eva_state.clip_index import ClipIndex
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SEND_SECONDS = 20.0  # a client that takes no byte for this long is dropped; a player that was paused asks again with Range
 STOP_SECONDS = 5.0  # how long a graceful stop waits for answers under way
 COMPRESS_FROM = 1400  # bytes: below one packet, compression saves nothing
 LINGER_SECONDS = 0.5  # reads on after an early refusal, so that the answer is not lost to a reset
@@ -61,11 +63,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         self.connection = self.request.connection
-        self.connection.settimeout(SEND_SECONDS)
-        self.rfile = io.BytesIO(self.request.head)
+        self.rfile = io.BytesIO()
         self.wfile = self._head = io.BytesIO()
-        self._accept_encoding: str | None = None
         self._given: dict[str, str] = {}
+        self.sending: Sending | None = None
+        self.finished: Callable[[int], None] = _nothing
 
     def finish(self) -> None:
         self.rfile.close()
@@ -73,106 +75,53 @@ class _Handler(BaseHTTPRequestHandler):
     def handle(self) -> None:
         self.close_connection = True
         arrival: Arrival = self.request
-        self.command, self.requestline, self.request_version = "", "", "HTTP/1.1"
+        self.command, self.requestline, self.request_version, self.path = "", "", "HTTP/1.1", ""
         if arrival.refused:
-            self._send(self.server.app.refuse(HttpError(arrival.refused.status, arrival.refused.message)), head_only=False)
-            if arrival.refused.status != 408:  # who is too slow to send will not be slow to stop
-                self._linger()
+            self._prepare(self.server.app.refuse(HttpError(arrival.refused.status, arrival.refused.message)), head_only=False)
             return
-        self.raw_requestline = self.rfile.readline(65537)
-        if not self.parse_request():  # answered through send_error
+        try:
+            head = read_head(arrival.head)
+        except HttpError as error:
+            self._prepare(self.server.app.refuse(error), head_only=False)
             return
-        if self.request_version == "HTTP/0.9":
-            self.send_error(400, "HTTP/0.9 is not accepted")
+        self.command, self.path, self.request_version = head.method, head.target, head.version
+        if head.hosts > 1 or (not head.hosts and head.version != "HTTP/1.0"):  # RFC 9112 section 3.2
+            self._prepare(self.server.app.refuse(HttpError(400, "the request needs exactly one Host header")), head_only=False)
             return
-        self._accept_encoding = self.headers.get("Accept-Encoding")
-        hosts = self.headers.get_all("Host", [])
-        if len(hosts) > 1 or (not hosts and self.request_version != "HTTP/1.0"):  # RFC 9112 section 3.2
-            self.send_error(400, "the request needs exactly one Host header")
-            return
-        self._given = self._header_map()
-        response = self.server.app.answer(self.command, self.path, self._given, arrival.body, str(arrival.client[0]))
-        if self.server.stopping.is_set():
-            self.close_connection = True
-        self._send(response, head_only=self.command == "HEAD")
+        self._given = head.headers
+        response = self.server.app.answer(head.method, head.target, head.headers, arrival.body, str(arrival.client[0]))
+        self.close_connection = not head.keeps_connection or self.server.stopping.is_set()
+        self._prepare(response, head_only=head.method == "HEAD")
 
-    def handle_expect_100(self) -> bool:
-        return True  # the reception has said 100 Continue where the body was still to come
-
-    def _header_map(self) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for name, value in self.headers.items():
-            name = name.lower()
-            found[name] = f"{found[name]}, {value}" if name in found else value
-        return found
-
-    def _send(self, response: Response, *, head_only: bool) -> None:
-        seconds, body, sent = time.perf_counter() - self.request.came, response.body, 0
+    def _prepare(self, response: Response, *, head_only: bool) -> None:
+        """Makes the answer ready to be sent."""
+        seconds, body = time.perf_counter() - self.request.came, response.body
         if response.may_compress and isinstance(body, bytes) and len(body) >= COMPRESS_FROM:
             response.headers["Vary"] = "Accept-Encoding"
-            if security.accepts_gzip(self._accept_encoding):
+            if security.accepts_gzip(self._given.get("accept-encoding")):
                 body = gzip.compress(body, compresslevel=1, mtime=0)
                 response.headers["Content-Encoding"] = "gzip"
-        try:
-            self.send_response_only(response.status)
-            self.send_header("Server", self.server_version)
-            self.send_header("Date", self.date_time_string())
-            if response.content_type:
-                self.send_header("Content-Type", response.content_type)
-            if response.status not in (204, 304):
-                self.send_header("Content-Length", str(body.length if isinstance(body, FileBody) else len(body)))
-            for name, value in response.headers.items():
-                self.send_header(name, value)
-            if self.close_connection:
-                self.send_header("Connection", "close")
-            elif self.request_version == "HTTP/1.0":
-                self.send_header("Connection", "keep-alive")
-            self.end_headers()
-            head = self._head.getvalue()
-            if head_only or response.status in (204, 304):
-                self.connection.sendall(head)
-            elif isinstance(body, FileBody):
-                self.connection.sendall(head)
-                sent = self._send_file(body)
-            else:
-                self.connection.sendall(head + body)
-                sent = len(body)
-        except OSError as error:  # the client went away or stopped reading
-            self.close_connection = True
-            log.debug("answer to %s not delivered: %s", self.request.client[0], error)
-        finally:
-            if isinstance(response.body, FileBody):
-                response.body.close()
-            method, target = self.command or "", getattr(self, "path", "")
-            version, client = self.request_version, str(self.request.client[0])
-            self.server.app.note(response, method, target, version, self._given, client, seconds, sent)
-
-    def _send_file(self, body: FileBody) -> int:
-        with open(body.fd, "rb", buffering=0, closefd=False) as file:
-            sent = self.connection.sendfile(file, body.offset, body.length) if body.length else 0
-        if sent != body.length:  # the file was cut while it was sent: the promised length cannot be kept
-            self.close_connection = True
-        return sent
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What ``http.server`` itself refuses (a malformed request line or header) in the shape of every other error."""
-        self.close_connection, self.request_version = True, "HTTP/1.1"  # without a version there would be no status line
-        status = 400 if int(code) == 505 else int(code)
-        self._send(self.server.app.refuse(HttpError(status, message or "the request is malformed")), head_only=False)
-
-    def _linger(self) -> None:
-        """Reads what the client is still sending, for a moment: closing with unread data would reset the answer away."""
-        try:
-            self.connection.shutdown(socket.SHUT_WR)
-            self.connection.settimeout(LINGER_SECONDS)
-            deadline, taken = time.monotonic() + LINGER_SECONDS, 0
-            while taken < 4 * MAX_BODY and time.monotonic() < deadline:
-                data = self.connection.recv(65536)
-                if not data:
-                    return
-                taken += len(data)
-        except OSError:
-            return  # the client has closed, or keeps the line open in silence: either way it is closed now
+        self.send_response_only(response.status)
+        self.send_header("Server", self.server_version)
+        self.send_header("Date", self.date_time_string())
+        if response.content_type:
+            self.send_header("Content-Type", response.content_type)
+        if response.status not in (204, 304):
+            self.send_header("Content-Length", str(body.length if isinstance(body, FileBody) else len(body)))
+        for name, value in response.headers.items():
+            self.send_header(name, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        elif self.request_version == "HTTP/1.0":
+            self.send_header("Connection", "keep-alive")
+        self.end_headers()
+        if head_only or response.status in (204, 304):
+            if isinstance(body, FileBody):
+                body.close()
+            body = b""
+        self.sending = Sending(self.connection, self._head.getvalue(), body)
+        method, target, version, client = self.command, self.path, self.request_version, str(self.request.client[0])
+        self.finished = lambda sent: self.server.app.note(response, method, target, version, self._given, client, seconds, sent)
 
     def log_message(self, format: str, *args: Any) -> None:
         log.debug("%s: %s", self.client_address[0], format % args)
@@ -219,24 +168,61 @@ class ReviewServer(ThreadingHTTPServer):
         with self._active_lock:
             self._active.add(arrival.connection)
         try:
-            self._lanes[lane].submit(self._serve, arrival)
+            self._lanes[lane].submit(self._serve, arrival, lane)
         except RuntimeError:  # the lane has been shut down: the server is stopping
             self._done(arrival.connection)
             arrival.connection.close()
 
-    def _serve(self, arrival: Arrival) -> None:
-        keep = False
+    def _serve(self, arrival: Arrival, lane: str) -> None:
         try:
             handler = _Handler(arrival, arrival.client, self)  # type: ignore[arg-type]
-            keep = not handler.close_connection and not self.stopping.is_set()
         except Exception:
             log.exception("a request from %s failed below the error wrapper", arrival.client[0])
-        finally:
-            self._done(arrival.connection)
-            if keep:
-                self.reception.admit(arrival.connection, arrival.client, arrival.rest)
-            else:
-                arrival.connection.close()
+            self._end(arrival, keep=False)
+            return
+        self._send(arrival, handler, lane)
+
+    def _send(self, arrival: Arrival, handler: _Handler, lane: str) -> None:
+        """Sends what the client takes; the rest waits in the reception, not here."""
+        sending = handler.sending
+        assert sending is not None
+        try:
+            if not sending.advance():
+                self.reception.park(arrival.connection, lambda takes: self._resume(arrival, handler, lane, takes))
+                return
+        except OSError as error:  # the client went away, or the file was cut
+            log.debug("answer to %s not delivered: %s", arrival.client[0], error)
+            handler.close_connection = True
+        self._sent(arrival, handler)
+
+    def _resume(self, arrival: Arrival, handler: _Handler, lane: str, takes: bool) -> None:
+        """In the reception's thread."""
+        if takes:
+            try:
+                self._lanes[lane].submit(self._send, arrival, handler, lane)
+                return
+            except RuntimeError:
+                log.debug("the server stops before %s took its answer", arrival.client[0])
+        else:
+            log.debug("%s took no more of its answer", arrival.client[0])
+        handler.close_connection = True
+        self._sent(arrival, handler)
+
+    def _sent(self, arrival: Arrival, handler: _Handler) -> None:
+        sending = handler.sending
+        assert sending is not None
+        sending.close()
+        handler.finished(sending.sent)
+        if arrival.refused and arrival.refused.status != 408:  # who is too slow to send will not be slow to stop
+            _linger(arrival.connection)
+        self._end(arrival, keep=not handler.close_connection and not self.stopping.is_set())
+
+    def _end(self, arrival: Arrival, *, keep: bool) -> None:
+        self._done(arrival.connection)
+        if keep:
+            self.reception.admit(arrival.connection, arrival.client, arrival.rest)
+        else:
+            arrival.connection.close()
 
     def _done(self, connection: socket.socket) -> None:
         with self._active_lock:
@@ -254,7 +240,7 @@ class ReviewServer(ThreadingHTTPServer):
             return
         self.stopping.set()
         self.socket.close()
-        self.reception.close()
+        self.reception.shut()
         deadline = time.monotonic() + STOP_SECONDS
         while self.busy and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -264,6 +250,7 @@ class ReviewServer(ThreadingHTTPServer):
                     connection.shutdown(socket.SHUT_RDWR)
                 except OSError as error:
                     log.debug("cutting a connection: %s", error)
+        self.reception.close()
         for lane in self._lanes.values():
             lane.shutdown(wait=True, cancel_futures=True)
         self.app.close()
@@ -272,6 +259,25 @@ class ReviewServer(ThreadingHTTPServer):
     def url(self) -> str:
         """The address to open, with the token where one is needed; on RunPod the public proxy's address."""
         return self.app.access.url(self.server_port)
+
+
+def _nothing(_sent: int) -> None:
+    """What is to be done about an answer that was never made."""
+
+
+def _linger(connection: socket.socket) -> None:
+    """Reads what a refused client is still sending, for a moment: closing with unread data would reset the answer away."""
+    try:
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(LINGER_SECONDS)
+        deadline, taken = time.monotonic() + LINGER_SECONDS, 0
+        while taken < 4 * MAX_BODY and time.monotonic() < deadline:
+            data = connection.recv(65536)
+            if not data:
+                return
+            taken += len(data)
+    except OSError:
+        return  # the client has closed, or keeps the line open in silence: either way it is closed now
 
 
 def _bounded_by_descriptors(wanted: int) -> int:
@@ -311,7 +317,7 @@ def create_server(
     ``access_log`` names a file that gets a line a request. Raises :class:`PortInUse` naming the port and its holder.
     """
     access = security.Access.from_settings(settings, no_token=no_token)
-    app = App(settings, store, index, access, static_dir=static_dir, access_log=AccessLog(access_log))
+    app = App(settings, store, index, access, static_dir=static_dir, access_log=AccessLog(access_log, access.token))
     try:
         server = ReviewServer((settings.host, settings.port), app, lanes, max_connections)
     except OSError as error:

@@ -35,14 +35,26 @@ NOW = Validators('"abc"', 1_700_000_000.7)
         ("bytes=+1-2", 10, None),
         ("bytes=1 - 2", 10, None),
         ("bytes=\u0661-2", 10, None),  # only ASCII digits are digits here
-        ("bytes=" + "9" * 40 + "-", 10, None),
+        ("bytes=0-" + "9" * 5000, 10, (0, 10)),  # more digits than Python would read as one number
+        ("bytes=-" + "9" * 5000, 10, (0, 10)),
+        ("bytes=" + "0" * 5000 + "1-2", 10, (1, 2)),
+        ("bytes=-5", 0, None),  # satisfiable, but no Content-Range could say so: the whole, which is nothing
+        ("bytes =1-2", 10, None),
+        (" bytes=1-2", 10, None),
+        ("bytes=0-0,-1", 10, None),
+        ("bytes=1--2", 10, None),
+        ("bytes=--2", 10, None),
+        ("bytes==1-2", 10, None),
     ],
 )
 def test_ranges(text: str | None, size: int, expected: tuple[int, int] | None) -> None:
     assert parse_range(text, size) == expected
 
 
-@pytest.mark.parametrize(("text", "size"), [("bytes=10-", 10), ("bytes=10-12", 10), ("bytes=-0", 10), ("bytes=0-", 0), ("bytes=-5", 0)])
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("bytes=10-", 10), ("bytes=10-12", 10), ("bytes=-0", 10), ("bytes=-0", 0), ("bytes=0-", 0), ("bytes=" + "9" * 40 + "-", 10)],
+)
 def test_unsatisfiable(text: str, size: int) -> None:
     with pytest.raises(Unsatisfiable):
         parse_range(text, size)
@@ -114,11 +126,22 @@ def test_preconditions(headers: dict[str, str], expected: int | None) -> None:
         ('"x"', False),
         (NOW.last_modified, True),
         ("Tue, 14 Nov 2023 22:13:19 GMT", False),
+        ("Tue, 14 Nov 2023 22:13:21 GMT", False),
+        ("Tuesday, 14-Nov-23 22:13:20 GMT", True),  # the obsolete form of the same second
+        ('"abc", "x"', False),  # If-Range takes one tag, not a list
         ("", False),
     ],
 )
 def test_if_range(text: str | None, expected: bool) -> None:
     assert range_applies(text, NOW) is expected
+
+
+def test_a_weak_tag_of_ours_is_good_for_if_none_match_alone() -> None:
+    weak = Validators('W/"abc"', NOW.mtime)
+    for text in ('"abc"', 'W/"abc"', '"x", W/"abc"', "*"):
+        assert precondition({"if-none-match": text}, weak) == 304
+    assert precondition({"if-match": 'W/"abc"'}, weak) == 412 and precondition({"if-match": '"abc"'}, weak) == 412
+    assert not range_applies('W/"abc"', weak) and not range_applies('"abc"', weak)
 
 
 @given(st.dictionaries(st.sampled_from(["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"]), st.text(max_size=40)))

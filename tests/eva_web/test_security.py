@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 
@@ -219,8 +219,13 @@ def test_the_log_holds_no_token(closed: Any, caplog: pytest.LogCaptureFixture) -
         closed.get("/api/stats", Authorization="Bearer guess-three")
         closed.post("/login", {"token": "guess-four"})
         closed.get("/api/%1b[31mred")
+        closed.get("/api/stats?%74oken=guess-five")
+        closed.get("/login?next=%2Fsearch%3Ftoken%3Dguess-six", Referer=f"https://pod.example/?token={TOKEN}")
+        closed.get(
+            f"/nothing/{quote(TOKEN)}?q={quote(TOKEN)}", User_Agent=f"curl {TOKEN}", Referer="https://x/?a=%253Ftok%2565n%253Dguess-seven"
+        )
     assert "wrong token" in caplog.text
-    for secret in (TOKEN, urlencode({"": TOKEN})[1:], "guess-", "\x1b"):
+    for secret in (TOKEN, quote(TOKEN), urlencode({"": TOKEN})[1:], "guess-", "\x1b"):
         assert secret not in caplog.text
 
 
@@ -231,10 +236,17 @@ def test_the_log_holds_no_token(closed: Any, caplog: pytest.LogCaptureFixture) -
         ("/a?b=1&TOKEN=abc", "/a?b=1&TOKEN=***"),
         ("a\nb\x1b", "a\\x0ab\\x1b"),
         ("tokens=5", "tokens=5"),
+        ("/a?%74o%6Ben=abc&b=1", "/a?%74o%6Ben=***&b=1"),
+        ("/login?next=%2F%3Ftoken%3Dabc&b=1", "/login?next=%2F%3Ftoken%3D***&b=1"),
+        ("/a?b=%252Fx%253Ftoken%253Dabc", "/a?b=%252Fx%253Ftoken%253D***"),
     ],
 )
 def test_redact(text: str, expected: str) -> None:
     assert redact(text) == expected
+
+
+def test_the_token_is_taken_out_wherever_it_stands() -> None:
+    assert redact("/x/a b+c?y=a%20b%2Bc&z=a+b%2Bc", "a b+c") == "/x/***?y=***&z=***"
 
 
 @pytest.mark.parametrize(
