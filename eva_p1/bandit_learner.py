@@ -34,7 +34,7 @@ JUDGE_SD = 0.05  # doubt of a person comparing two clips, in reward units, besid
 class Learner:
     """Grid, posterior and the map from clips to rows. Not thread-safe: the bandit holds its lock."""
 
-    def __init__(self, ledger: Ledger, pairs: Sequence[PairEvidence], space: SearchSpace, rng: np.random.Generator):
+    def __init__(self, ledger: Ledger, pairs: Sequence[PairEvidence], space: SearchSpace, rng: np.random.Generator, learn: bool = False):
         self._ledger, self._pairs, self._rng = ledger, pairs, rng
         self._beyond: set[str] = set()  # combos for which the grid has no room
         self.flight: list[tuple[str, int]] = []  # (key, row id) of every pull without a result, oldest first
@@ -43,11 +43,14 @@ class Learner:
         self._next_fit = FIRST_FIT
         self._rater: tuple[float, int] | None = None  # what repeated ratings say about a person's error: (sd, how many)
         self._refit: Refit | None = None
-        self.build(space)
+        self.build(space, learn=learn)
 
     # ------------------------------------------------------------ grid
-    def build(self, space: SearchSpace, extra: Sequence[tuple[Any, ...]] = ()) -> None:
-        """Grid and model anew, from the ledger and the pulls in flight."""
+    def build(self, space: SearchSpace, extra: Sequence[tuple[Any, ...]] = (), learn: bool = False) -> None:
+        """Grid and model anew, from the ledger and the pulls in flight.
+
+        ``learn``: with hyperparameters learned again, if that is due. They come first: the model is made once, with them.
+        """
         self.space = space
         flying = [key for key, _ in self.flight]
         keys = [clip.key for clip in self._ledger.clips] + [failure.key for failure in self._ledger.failures] + flying
@@ -55,7 +58,6 @@ class Learner:
         self.grid: Grid = build_grid(space, [point for point in points if _usable(point)])
         self._theta, self._axes = carry_theta(self._theta, self._axes, self.grid.names), self.grid.names
         self._cells: dict[str, int | None] = {}
-        self.posterior = Posterior(self.grid, self._theta)
         self._rows: dict[tuple[int, str], int] = {}
         rows, owners = [], []
         for clip in self._ledger.clips:
@@ -69,6 +71,11 @@ class Learner:
             cell = self.grid.nearest_cell((pair.sampler, pair.scheduler, *middle))
             if cell is not None:
                 rows.append(Row(cell, AUTO, -1, pair.mean, pair.count, PAIR_SPREAD))
+        if self._refit is not None:
+            self._refit, self._next_fit = None, 0  # it learns for a grid that is gone
+        if learn and self._due(len(rows) + len(self._ledger.comparisons)):
+            self._theta = fit_theta(self.grid, rows, self._theta, self._rng, rater=self._rater)
+        self.posterior = Posterior(self.grid, self._theta)
         ids = self.posterior.add_many(rows) if rows else []
         self._rows.update(zip(owners, ids))
         self._compared: dict[str, list[int]] = {}
@@ -187,15 +194,20 @@ class Learner:
         ``beside``: in a thread of its own where it takes long; :meth:`catch_up` takes over what it found.
         """
         self.catch_up()
-        done = sum(row.value is not None for row in self.posterior.rows)
-        if done < self._next_fit or self._refit is not None:
+        if self._refit is not None or not self._due(sum(row.value is not None for row in self.posterior.rows)):
             return
-        self._next_fit = done + max(3, done // 6)
         if beside and worth_a_thread(self.posterior):
             self._refit = Refit(self.posterior, self._theta, int(self._rng.integers(2**32)), self._rater)
             return
         self._theta = fit_theta(self.grid, self.posterior.rows, self._theta, self._rng, rater=self._rater)
         self.posterior.rebuild(self._theta)
+
+    def _due(self, done: int) -> bool:
+        """Whether ``done`` judgements are enough to learn again; then the next time is a sixth more of them away."""
+        if done < self._next_fit:
+            return False
+        self._next_fit = done + max(3, done // 6)
+        return True
 
     def catch_up(self, wait: bool = False) -> None:
         """Takes over hyperparameters that were learned beside the choices, if they are ready (``wait``: once they are)."""

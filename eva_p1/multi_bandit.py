@@ -65,10 +65,8 @@ class MultiDimensionalBandit(BanditReads):
         self._ledger: Ledger = self._loaded.ledger
         self._bulk = False
         self._stale = False
-        self._learner = Learner(self._ledger, self._loaded.pairs, as_space(space), self._rng)
+        self._learner = Learner(self._ledger, self._loaded.pairs, as_space(space), self._rng, policy in MODEL_POLICIES)
         self._apply_bans()
-        if policy in MODEL_POLICIES:
-            self._learner.refit_if_due()
 
     # ------------------------------------------------------------ choosing
     def select_params(
@@ -272,10 +270,8 @@ class MultiDimensionalBandit(BanditReads):
         """Makes the model follow the ledger again after a bulk."""
         if self._stale:
             self._stale = False
-            self._learner.build(self._learner.space)
+            self._learner.build(self._learner.space, learn=self._policy_name in MODEL_POLICIES)
             self._apply_bans()
-            if self._policy_name in MODEL_POLICIES:
-                self._learner.refit_if_due()
 
     def _after_change(self, key: str) -> list[tuple[str, str]]:
         banned = []
