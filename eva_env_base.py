@@ -86,7 +86,7 @@ class PromptRejected(ComfyError):
 class PromptFailed(ComfyError):
     """A queued prompt did not finish.
 
-    ``kind`` is one of ``error``, ``oom``, ``interrupted``, ``lost``, ``no_output``, ``timeout``.
+    ``kind`` is one of ``error``, ``oom``, ``disk_full``, ``interrupted``, ``lost``, ``no_output``, ``timeout``.
     """
 
     def __init__(self, message: str, kind: str = "error", node: str | None = None):
@@ -333,10 +333,32 @@ LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 LOG_BYTES, LOG_BACKUPS = 10_000_000, 3  # a pod's small volume must not fill with logs
 
 
+class LogFile(logging.handlers.RotatingFileHandler):
+    """A rotating UTF-8 log. A disk that is full costs lines of it, which is said once, and never the work."""
+
+    def __init__(self, path: Path):
+        super().__init__(path, maxBytes=LOG_BYTES, backupCount=LOG_BACKUPS, encoding="utf-8")
+        self._told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._told:
+            self._told = True
+            print(f"warning: {self.baseFilename} cannot be written: {error.strerror or error}; lines are missing there", file=sys.stderr)
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError:  # what was still buffered found no room
+            self.handleError(logging.makeLogRecord({}))
+
+
 def setup_logging(level: str = "INFO", log_file: Path | None = None, console: bool = True) -> None:
     """Configures the root logger: readable lines on stderr and, if asked, in a rotating file.
 
-    A file that cannot be opened is reported on stderr and does without: logging never stops the work.
+    A file that cannot be opened, or written, is reported on stderr and done without: logging never stops the work.
     """
     root = logging.getLogger()
     for handler in list(root.handlers):
@@ -351,7 +373,7 @@ def setup_logging(level: str = "INFO", log_file: Path | None = None, console: bo
     if log_file is not None:
         try:
             log_file.parent.mkdir(parents=True, exist_ok=True)
-            handler_file = logging.handlers.RotatingFileHandler(log_file, maxBytes=LOG_BYTES, backupCount=LOG_BACKUPS, encoding="utf-8")
+            handler_file = LogFile(log_file)
         except OSError as error:
             print(f"warning: no log file {log_file}: {error.strerror or error}", file=sys.stderr)
         else:

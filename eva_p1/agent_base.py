@@ -224,21 +224,21 @@ class EnhancedVideoAgentV4(LaneService):
 
     # ------------------------------------------------------------ scoring
     def _score_task(self, lane: Lane, job: Job, finished: Any) -> None:
-        kind: str | None = None
+        kind, reason = None, ""
         try:
             self._score(lane.client, job, finished)
         except ComfyUnavailable:  # the run is stopping: the clip stays on its server, the next run fetches it
             log.warning("%s was not fetched; the next run picks it up", job.combo_key)
         except (ComfyError, ClipError) as error:
-            kind = failure_kind(error)
-            self.record_failure(job, kind, str(error), self._seconds(job, finished))
+            kind, reason = failure_kind(error), str(error)
         except StateError as error:
             self._fatal(error)
         except Exception as error:
             log.exception("scoring %s broke", job.combo_key)
-            kind = "analysis"
-            self.record_failure(job, kind, f"{type(error).__name__}: {error}", self._seconds(job, finished))
-        lane.scored(kind)
+            kind, reason = "analysis", f"{type(error).__name__}: {error}"
+        if kind is not None:
+            self.record_failure(job, kind, reason, self._seconds(job, finished))
+        lane.scored(kind, reason)
 
     def _seconds(self, job: Job, finished: Any) -> float:
         """Execution time: by the server's own clock, or by ours where it does not say."""

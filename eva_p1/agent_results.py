@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from eva_env_base import ClipError, ComfyUnavailable, EvaError, PromptFailed, PromptRejected
+from eva_env_base import ClipError, ComfyUnavailable, EvaError, PromptFailed, PromptRejected, StateError
 from eva_p1.agent_types import Analysis, Job
 from eva_p1.decode import ClipInfo, read_frames
 
@@ -50,8 +50,8 @@ def name_of_clip(finished: Any) -> str | None:
 def take_clip(client: Any, finished: Any, video_dir: Path) -> tuple[str, Path]:
     """(name, path) of the clip a prompt made: the local file where the folder is the server's own, else a copy through /view.
 
-    Raises :class:`PromptFailed` (``no_output``) where the prompt saved no video, :class:`ClipError` for an unusable file and
-    ``ComfyError`` where it cannot be fetched.
+    Raises :class:`PromptFailed` (``no_output``) where the prompt saved no video, :class:`ClipError` for an unusable file,
+    ``ComfyError`` where it cannot be fetched, and :class:`StateError` where there is no place for it: it is paid for, and waits there.
     """
     if not finished.videos:
         raise PromptFailed("the prompt finished without saving a video; does its workflow end in SaveVideo?", kind="no_output")
@@ -60,8 +60,14 @@ def take_clip(client: Any, finished: Any, video_dir: Path) -> tuple[str, Path]:
     path = video_dir.joinpath(*PurePosixPath(name).parts)
     if getattr(output, "type", "output") != "temp" and _usable(path):
         return name, path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    client.fetch(output, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        client.fetch(output, path)
+    except OSError as error:
+        raise StateError(
+            f"the clip {name} cannot be written to {video_dir} ({error.strerror or error}); it stays on its server: make room, "
+            "or name another folder with --video-dir, and run again"
+        ) from error
     if not _usable(path):
         raise ClipError(f"{name}: fetched from {getattr(client, 'url', 'the server')}, but the file is empty")
     return name, path

@@ -188,15 +188,16 @@ class LaneService(Controls):
     def lane_crashed(self, lane: Lane, error: BaseException) -> None:
         self._fatal(error)
 
-    def lane_rests(self, lane: Lane, reason: str) -> None:
+    def lane_rests(self, lane: Lane, last: str, disk_full: bool) -> None:
         limit = self.options.max_failures
-        if not all(other.resting for other in self._lanes):
-            self.say(f"{lane.api} rests after {limit} failures in a row, the last: {reason}", logging.WARNING)
+        if not limit or not all(other.resting for other in self._lanes):
+            self.say(
+                f"{lane.api} rests" + (f": {last}" if disk_full else f" after {limit} failures in a row, the last: {last}"), logging.WARNING
+            )
             return
         where = lane.api if len(self._lanes) == 1 else "every server"
-        self._fatal(
-            EvaError(f"{limit} tries in a row failed on {where}, the last: {reason} (try --doctor; --max-failures sets the limit)"),
-        )
+        many = f"{limit} tries in a row failed on {where}, the last: {last} (try --doctor; --max-failures sets the limit)"
+        self._fatal(EvaError(f"{lane.api}: {last}" if disk_full else many))
 
     # ------------------------------------------------------------ inside
     def _settle(self, job: Job) -> int:

@@ -14,7 +14,8 @@ from typing import Any
 Params = dict[str, Any]
 
 # A failure of one of these kinds says nothing about the parameters: the bandit only learns that the pull is over.
-BLAMELESS_KINDS = frozenset({"withdrawn", "lost", "interrupted", "cached", "fetch", "stopped", "skipped"})
+DISK_FULL = "disk_full"  # the server's disk: nothing it renders now can be saved
+BLAMELESS_KINDS = frozenset({"withdrawn", "lost", "interrupted", "cached", "fetch", "stopped", "skipped", DISK_FULL})
 # A failure of one of these kinds says nothing about the server's health either.
 QUIET_KINDS = frozenset({"withdrawn", "interrupted", "cached", "skipped"})
 
@@ -168,7 +169,7 @@ class ScoredClip:
 
 @dataclass(frozen=True)
 class FailedTry:
-    """A try without a usable clip. ``kind``: error, oom, interrupted, lost, no_output, timeout, rejected, bad_clip, fetch,
+    """A try without a usable clip. ``kind``: error, oom, disk_full, interrupted, lost, no_output, timeout, rejected, bad_clip, fetch,
     analysis, cached, withdrawn, skipped."""
 
     job: Job

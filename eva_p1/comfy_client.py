@@ -356,7 +356,8 @@ class ComfyClient:
     def fetch(self, output: OutputFile, dest: Path) -> Path:
         """Copies an output file from the server to ``dest`` (whole or not at all) and returns ``dest``.
 
-        Raises :class:`ClipError` for a file that is gone, empty or cut short, :class:`ComfyError` for anything else.
+        Raises :class:`ClipError` for a file that is gone, empty or cut short, ``OSError`` where ``dest`` cannot be written,
+        :class:`ComfyError` for anything else.
         """
         return fetch_output(self._http, output, Path(dest), self._sleep)
 

@@ -18,6 +18,8 @@ from eva_p1.workflow_schema import options_of, parse_input
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|OutOfMemory|allocation on device|CUBLAS_STATUS_ALLOC_FAILED|not enough memory|CUDNN_STATUS_ALLOC_FAILED", re.I
 )
+# ENOSPC and EDQUOT as Python and FFmpeg word them.
+_DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|There is not enough space on the disk", re.I)
 ObjectInfo = Callable[[str], Mapping[str, Any]]  # /object_info/CLASS, answered lazily: only a long list needs it
 
 
@@ -120,5 +122,7 @@ def failure(prompt_id: str, status: Mapping[str, Any], graph: Mapping[str, Any])
                 return PromptFailed(
                     f"the GPU ran out of memory at {title!r}: {text or kind}; fewer pixels or frames need less", kind="oom", node=node
                 )
+            if _DISK_FULL.search(text):
+                return PromptFailed(f"the disk of the server is full, {title!r} says: {text}; make room there", kind="disk_full", node=node)
             return PromptFailed(f"{title!r} (node {node}) failed: {kind}: {text or 'no message'}", kind="error", node=node)
     return PromptFailed(f"prompt {prompt_id} failed and the server kept no reason", kind="error")

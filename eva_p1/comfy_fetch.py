@@ -56,10 +56,13 @@ def _names_of(graph: Mapping[str, Any]) -> Iterator[OutputFile]:
 
 
 def fetch_output(http: ComfyHttp, output: OutputFile, dest: Path, sleep: Callable[[float], None]) -> Path:
-    """Writes the file beside ``dest`` and renames it, so that ``dest`` is whole or absent. A cut connection is tried again."""
+    """Writes the file beside ``dest`` and renames it, so that ``dest`` is whole or absent. A cut connection is tried again.
+
+    Raises ``OSError`` where ``dest`` cannot be written: the clip itself is well, and can be fetched when there is room.
+    """
     part = dest.with_name(f".{dest.name[:80]}.{uuid.uuid4().hex[:8]}.part")
+    dest.parent.mkdir(parents=True, exist_ok=True)
     try:
-        dest.parent.mkdir(parents=True, exist_ok=True)
         attempt = 0
         while True:
             try:
@@ -75,16 +78,24 @@ def fetch_output(http: ComfyHttp, output: OutputFile, dest: Path, sleep: Callabl
                 sleep(backoff(attempt))
                 attempt += 1
         part.replace(dest)
-    except OSError as error:
-        raise ClipError(f"{dest} cannot be written: {error.strerror or error}") from error
     finally:
-        if part.parent.is_dir():
-            part.unlink(missing_ok=True)
+        if part.exists():
+            part.unlink()
     return dest
 
 
 class _Short(Exception):
     """The body ended before its announced length."""
+
+
+def _chunks(response: requests.Response) -> Iterator[bytes]:
+    """The body. A socket's own errors become those of ``requests``, so that an ``OSError`` means the disk."""
+    try:
+        yield from response.iter_content(CHUNK)
+    except requests.RequestException:  # an OSError too
+        raise
+    except OSError as error:
+        raise requests.ConnectionError(error) from error
 
 
 def _download(http: ComfyHttp, output: OutputFile, part: Path) -> None:
@@ -104,7 +115,7 @@ def _download(http: ComfyHttp, output: OutputFile, part: Path) -> None:
         announced = response.headers.get("Content-Length", "")
         written = 0
         with part.open("wb") as file:
-            for chunk in response.iter_content(CHUNK):
+            for chunk in _chunks(response):
                 file.write(chunk)
                 written += len(chunk)
             file.flush()

@@ -20,7 +20,7 @@ from eva_env_base import ComfyError, ComfyUnavailable, EvaError, PromptFailed, P
 from eva_p1.agent_budget import Streak, Tickets
 from eva_p1.agent_live import Board
 from eva_p1.agent_servers import server_name
-from eva_p1.agent_types import AgentOptions, Job
+from eva_p1.agent_types import DISK_FULL, AgentOptions, Job
 from eva_p1.lane_recovery import Recovery
 from eva_p1.lane_withdraw import Withdrawals
 
@@ -54,7 +54,7 @@ class LaneOwner(Protocol):
     def say(self, text: str, level: int = logging.INFO) -> None: ...
     def lane_failed(self, lane: Lane, error: EvaError) -> None: ...
     def lane_crashed(self, lane: Lane, error: BaseException) -> None: ...
-    def lane_rests(self, lane: Lane, reason: str) -> None: ...
+    def lane_rests(self, lane: Lane, last: str, disk_full: bool) -> None: ...
 
 
 class Lane(Withdrawals, Recovery):
@@ -108,11 +108,11 @@ class Lane(Withdrawals, Recovery):
         with self._lock:
             self._head_ready.notify_all()
 
-    def scored(self, kind: str | None) -> None:
+    def scored(self, kind: str | None, reason: str = "") -> None:
         """One of this lane's clips was scored (``kind`` None) or its try failed."""
         with self._lock:
             self._scoring = max(0, self._scoring - 1)
-        self._count(kind)
+        self._count(kind, reason)
         self.kick()
 
     # ------------------------------------------------------------ threads
@@ -317,10 +317,12 @@ class Lane(Withdrawals, Recovery):
         self._count(kind, reason)
 
     def _count(self, kind: str | None, reason: str = "") -> None:
-        pause = self._streak.add(kind)
+        full = kind == DISK_FULL  # whatever is tried next is paid for and lost too
+        pause = self._streak.rest() if full else self._streak.add(kind)
         if pause is not None:
-            self._row(message=f"resting for {pause:.0f} s after {self.owner.options.max_failures} failures in a row")
-            self.owner.lane_rests(self, reason or str(kind))
+            why = "its disk is full" if full else f"{self.owner.options.max_failures} tries in a row failed"
+            self._row(message=f"resting for {pause:.0f} s: {why}")
+            self.owner.lane_rests(self, reason or str(kind), full)
 
     def _show_queue(self) -> None:
         with self._lock:

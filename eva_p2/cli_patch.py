@@ -229,7 +229,8 @@ def _output_folder(client: ComfyClient, settings: Settings) -> Finding:
         log.info("the probe did not come back: %s", error)
         shared = False
     finally:
-        probe.unlink(missing_ok=True)
+        if probe.exists():
+            probe.unlink()
     if shared:
         return Finding(OK, "clips", f"{settings.video_dir} is the output folder of {client.shown_url}")
     text = f"{settings.video_dir} is not the output folder of {client.shown_url}: clips are fetched over HTTP"

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import json
 import logging
-import logging.handlers
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eva_env_base import LOG_BACKUPS, LOG_BYTES, LOG_FORMAT
+from eva_env_base import LOG_FORMAT, LogFile
 
 FOLDER = "logs_improved"
 CHANNELS = {"analysis.log": "eva.analysis", "training.log": "eva.training"}
@@ -50,11 +49,11 @@ def close_channels(handlers: list[logging.Handler]) -> None:
         handler.close()
 
 
-def rotating(path: Path) -> logging.handlers.RotatingFileHandler | None:
+def rotating(path: Path) -> LogFile | None:
     """A rotating UTF-8 file handler, or None (reported) where the file cannot be opened."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_BACKUPS, encoding="utf-8")
+        return LogFile(path)
     except OSError as error:
         log.warning("no log file %s: %s", path, error.strerror or error)
         return None

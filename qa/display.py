@@ -126,12 +126,12 @@ class PlainDisplay(AgentHooks):
             self._stream.flush()
 
     def end(self, stats: dict[str, Any], in_flight: int = 0) -> None:
-        """The run's figures; ``in_flight``: prompts that go on at their servers."""
+        """The run's figures; ``in_flight``: prompts left at their servers."""
         for text in summary(stats):
             self.line(text)
         if in_flight:
-            what = "1 prompt goes" if in_flight == 1 else f"{in_flight} prompts go"
-            self.line(f"{what} on at the server; run again to take what is paid for")
+            what = "1 prompt is" if in_flight == 1 else f"{in_flight} prompts are"
+            self.line(f"{what} left at the server; run again to take what is paid for")
 
     def on_message(self, text: str) -> None:
         self.line(text)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import logging
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from eva_env_base import (
     SETTINGS,
+    LogFile,
     PromptRejected,
     StateLocked,
     UsageError,
@@ -117,6 +120,27 @@ def test_a_log_file_that_cannot_be_opened_is_reported_and_survived(tmp_path: Pat
     finally:
         logging.getLogger().handlers = before
         logging.getLogger().setLevel(level)
+
+
+def test_a_log_file_on_a_full_disk_is_reported_once_and_survived(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither a line nor the closing of the log may end the work, or bury its one clear message under tracebacks."""
+
+    class Full(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    handler = LogFile(tmp_path / "main.log")
+    assert handler.stream is not None
+    handler.stream.close()
+    handler.stream = Full()  # type: ignore[assignment]
+    for _ in range(3):
+        handler.handle(logging.LogRecord("x", logging.INFO, "", 0, "a line", (), None))
+    handler.close()
+    shown = capsys.readouterr().err
+    assert len(shown.splitlines()) == 1 and "main.log cannot be written: No space left on device" in shown
 
 
 def test_capabilities_look_without_importing() -> None:

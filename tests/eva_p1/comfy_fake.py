@@ -19,6 +19,11 @@ GRAPH = {
     "1": {"class_type": "KSampler", "inputs": {"steps": 3, "seed": 1}, "_meta": {"title": "My sampler"}},
     "2": {"class_type": "SaveVideo", "inputs": {"filename_prefix": "video/x", "video": ["1", 0]}, "_meta": {"title": "Save Video"}},
 }
+RAISED = {  # outcome -> type and message of the exception a node raises
+    "error": ("ValueError", "bad thing\n"),
+    "oom": ("torch.OutOfMemoryError", "Allocation on device 0 would exceed"),
+    "disk_full": ("av.error.OSError", "[Errno 28] No space left on device: '/out/x.mp4'"),
+}
 
 
 class FakeComfy:
@@ -31,7 +36,7 @@ class FakeComfy:
         self.hold.set()
         self.websocket_works = True
         self.history_lag = 0  # so many history requests answer {} after a job ended
-        self.outcome = "success"  # or error, oom, no_output, cached
+        self.outcome = "success"  # or no_output, cached, or one of RAISED
         self.posts_lost_after_taking = 0  # take the prompt, then cut the connection
         self.posts_lost_before_taking = 0
         self.away_after_loss = 0  # then so many further requests answer 502
@@ -281,10 +286,8 @@ class FakeComfy:
             await tell("executed", node="2", output=outputs["2"])
         if outcome == "interrupted":
             await tell("execution_interrupted", node_id="1", node_type="KSampler", executed=[])
-        elif outcome in ("error", "oom"):
-            kind, text = (
-                ("ValueError", "bad thing\n") if outcome == "error" else ("torch.OutOfMemoryError", "Allocation on device 0 would exceed")
-            )
+        elif outcome in RAISED:
+            kind, text = RAISED[outcome]
             await tell("execution_error", node_id="1", node_type="KSampler", exception_type=kind, exception_message=text, executed=[])
         else:
             await tell("execution_success")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from eva_env_base import ClipError, ComfyError, ComfyUnavailable, EvaError, PromptFailed, StateFull, UsageError, WorkflowError
+from eva_env_base import ClipError, ComfyError, ComfyUnavailable, EvaError, PromptFailed, StateError, StateFull, UsageError, WorkflowError
 from eva_p1.agent_hooks import AgentHooks
 from eva_state.keys import combo_key
 from eva_state.store import StateStore
@@ -482,6 +483,35 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(store: StateStore, comfy: Fa
     paid = {prompt.prompt_id for prompt in comfy.prompts if prompt.state == "done"}
     make_agent(store, [comfy], tmp_path).search_v4(max(2, len(paid)))
     assert paid <= {entry["prompt_id"] for entry in store.history()}
+
+
+def test_a_server_whose_disk_is_full_is_paid_for_nothing_more(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    comfy.outcome = lambda number, _graph: "disk_full" if number > 2 else "ok"
+    agent = make_agent(store, [comfy], tmp_path)
+    with pytest.raises(EvaError, match=r"^http://fake:1: .*disk_full$"):
+        agent.search_v4(20)
+    assert len(store.history()) == 2 and [failure["kind"] for failure in store.failures() if failure["kind"] != "withdrawn"] == [
+        "disk_full"
+    ]
+    assert agent.bandit.status()["failures"] == 0, "it says nothing about the combo"
+
+
+def test_a_clip_that_finds_no_room_stays_on_its_server(store: StateStore, tmp_path: Path) -> None:
+    """No failed try for what is paid for: the run ends, and the next one fetches the clip."""
+
+    def no_room(_output: Any, _dest: Path) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "pod").mkdir()
+    comfy = FakeComfy(tmp_path / "pod")
+    plain, comfy.fetch = comfy.fetch, no_room  # type: ignore[method-assign]
+    with pytest.raises(StateError, match=r"_00001_.mp4 cannot be written .*No space left.*--video-dir"):
+        make_agent(store, [comfy], tmp_path).search_v4(5)
+    assert store.history() == [] and store.in_flight() and store.failures() == []
+    comfy.fetch = plain  # type: ignore[method-assign]
+    paid = {prompt.prompt_id for prompt in comfy.prompts if prompt.state == "done"}
+    make_agent(store, [comfy], tmp_path).search_v4(max(2, len(paid)))
+    assert paid <= {entry["prompt_id"] for entry in store.history()} and len(comfy.posts) == len(set(comfy.posts))
 
 
 @pytest.mark.parametrize("iterations", [-1])

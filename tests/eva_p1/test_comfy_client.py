@@ -153,6 +153,7 @@ def test_an_interrupt_never_hits_another_prompt(server: FakeComfy, client: Comfy
 @pytest.mark.parametrize(("outcome", "kind", "words"), [
     ("error", "error", "'My sampler' (node 1) failed: ValueError: bad thing"),
     ("oom", "oom", "ran out of memory at 'My sampler'"),
+    ("disk_full", "disk_full", "the disk of the server is full, 'My sampler' says: [Errno 28]"),
     ("no_output", "no_output", "without saving"),
 ])  # fmt: skip
 def test_failures_name_node_and_reason(server: FakeComfy, client: ComfyClient, outcome: str, kind: str, words: str) -> None:

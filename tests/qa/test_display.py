@@ -102,7 +102,7 @@ def test_the_end_says_that_prompts_go_on() -> None:
     stream = io.StringIO()
     stats = {"scored": 0, "failed": 0, "gpu_minutes": 0.0, "best_score": None, "best_combo": None, "recommend": None}
     PlainDisplay(stream, clock=lambda: 0.0).end(stats, 1)
-    assert "1 prompt goes on at the server; run again" in stream.getvalue()
+    assert "1 prompt is left at the server; run again" in stream.getvalue()
 
 
 def test_warnings_of_other_modules_are_shown_and_the_agents_are_not_doubled() -> None:
