@@ -21,6 +21,7 @@ from eva_state.clip_rows import Judgement, Row, day_of, judgement_of
 from eva_state.clip_source import brief_of, load_rows, name_of_entry, row_of
 from eva_state.clip_table import SORTS, RowTable, Search, choices_of
 from eva_state.clip_text import in_names, in_texts
+from eva_state.pace import Pace
 from eva_state.predictions import ORDER_FILE, Predictions
 from eva_state.video_folder import UNSEEN, ClipFile, VideoFolder
 
@@ -90,7 +91,7 @@ class ClipIndex:
 
     def _watch(self) -> None:
         if not self._stop.wait(min(WARM_AFTER, self._scan_interval)):
-            self._table.warm_up(self._lock, lambda: self._stop.wait(BREATH))
+            self._table.warm_up(self._lock, Pace(self._stop.wait))
         while not self._stop.wait(self._scan_interval):
             try:
                 self.refresh()
@@ -290,8 +291,7 @@ class ClipIndex:
                 mask = self._table.mask(wanted, self._store.bans)
                 total = mask.bit_count()
                 numbers = self._table.in_order(mask, wanted.sort, offset, limit, wanted.descending) if offset < total else []
-                banned = self._banned()
-                rows = [(self._table.rows[number], bool(banned >> number & 1)) for number in numbers]
+                rows = [(self._table.rows[number], is_banned) for number, is_banned in self._with_bans(numbers)]
             if self.look_at(row for row, _ in rows):
                 break
         said = self.predictions.latest
@@ -313,6 +313,12 @@ class ClipIndex:
     def _banned(self) -> int:
         """Rows marked as banned by their rating, and rows whose combo is banned."""
         return self._table.banned_rows(self._store.bans) | self._table.sets["marked"].as_int()
+
+    def _with_bans(self, numbers: list[int]) -> list[tuple[int, bool]]:
+        """Each row with whether it is banned."""
+        banned = self._banned()
+        flags = banned.to_bytes((banned.bit_length() >> 3) + 1, "little")
+        return [(n, n >> 3 < len(flags) and bool(flags[n >> 3] >> (n & 7) & 1)) for n in numbers]
 
     def affected(self, pattern: str) -> dict[str, Any]:
         """What a ban of ``pattern`` touches: clips ``queued`` and ``rated``, ``rated_mean`` (1..10 or None)."""

@@ -5,14 +5,14 @@ A set of rows is one big integer with a bit a row: AND, OR and counts over 100,0
 
 from __future__ import annotations
 
+import re
 import time
 from array import array
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
-from heapq import nlargest, nsmallest
-from itertools import compress, islice
+from itertools import compress
+from operator import is_, is_not
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,10 +21,9 @@ from eva_state.keys import ANY, EXTRA, base_key, combo_key, extra_name, extra_of
 from eva_state.video_folder import ClipFile
 
 FEW = 256  # members up to which a list of 4-byte numbers, searched through, beats a bit set
-# What a page costs, in relative terms: sorting one wanted row, passing one row while walking through all in order
-# (which ends once the page is full), and spelling out which rows are wanted before the walk.
-SORT_STEP, WALK_STEP, FLAGS_COST = 60.0, 1.0, 12_000.0
-UNBUILT_PAGES = 2  # so many pages of an order are sorted out by themselves; who asks on gets it built
+SPARSE = 32  # a set of fewer than one row in so many is read byte by byte
+_SET = re.compile(rb"[^\0]", re.DOTALL)
+_BITS_OF = tuple(tuple(bit for bit in range(8) if byte >> bit & 1) for byte in range(256))
 _BIT_VALUES = bytes.maketrans(b"01", b"\0\1")
 _BIT_DIGITS = bytes.maketrans(b"\0\1", b"01")
 
@@ -119,113 +118,11 @@ def flags_of(mask: int, size: int) -> bytes:
 
 def rows_of(mask: int) -> Iterator[int]:
     """The rows of ``mask``, ascending."""
-    return compress(range(mask.bit_length()), flags_of(mask, 0))
-
-
-class Order:
-    """Rows sorted by ``(value_of(row), name)``; rows without a value are left out. ``rows`` is the table's own list.
-
-    Until it is built, a page costs a look at every row it is chosen from; from then on it is kept in line row by row.
-    """
-
-    def __init__(self, rows: list[Row], value_of: Callable[[Row], Any]):
-        self.value_of = value_of
-        self._rows = rows
-        self._sorted: array[int] | None = None
-        self._known = Bits()
-        self._asked = 0
-
-    def _key(self, number: int) -> tuple[Any, str]:
-        row = self._rows[number]
-        return self.value_of(row), row.name
-
-    def sorted_of(self, rows: list[Row]) -> array[int]:
-        """The order of ``rows``, a copy of the table's list. Needs no lock: rows are replaced, never changed in what orders them."""
-        value_of = self.value_of
-        numbers = [number for number, row in enumerate(rows) if value_of(row) is not None]
-        numbers.sort(key=lambda number: rows[number].name)
-        numbers.sort(key=lambda number: value_of(rows[number]))  # stable: two plain sorts beat one by pairs
-        return array("I", numbers)
-
-    def build(self, rows: list[Row] | None = None, numbers: array[int] | None = None) -> None:
-        """Builds it; ``numbers`` is what :meth:`sorted_of` said of ``rows``, where that was asked before."""
-        if self._sorted is not None:
-            return
-        if rows is None or numbers is None:
-            rows = self._rows[:]
-            numbers = self.sorted_of(rows)
-        changed = [n for n, row in enumerate(self._rows) if n >= len(rows) or row is not rows[n]]
-        if changed:
-            gone = set(changed)
-            numbers = array("I", [number for number in numbers if number not in gone])
-        self._sorted, self._known = numbers, Bits.of(list(numbers))
-        for number in changed:
-            self.insert(number)
-
-    @property
-    def built(self) -> bool:
-        """Until it is built, keeping it costs nothing."""
-        return self._sorted is not None
-
-    def remove(self, number: int) -> None:
-        """Before the row changes."""
-        if self._sorted is not None and number in self._known:
-            del self._sorted[bisect_left(self._sorted, self._key(number), key=self._key)]
-            self._known.set(number, False)
-
-    def insert(self, number: int) -> None:
-        """After the row has changed."""
-        if self._sorted is not None and self.value_of(self._rows[number]) is not None:
-            self._sorted.insert(bisect_left(self._sorted, self._key(number), key=self._key), number)
-            self._known.set(number)
-
-    def between(self, low: float | None, high: float | None) -> int:
-        """The rows whose value lies in [low, high], as a set."""
-        numbers = self._sorted
-        if numbers is None:
-            values = ((number, self.value_of(row)) for number, row in enumerate(self._rows))
-            fit = [n for n, v in values if v is not None and (low is None or v >= low) and (high is None or v <= high)]
-            return mask_of(fit)
-        start = 0 if low is None else bisect_left(numbers, low, key=self._value)
-        end = len(numbers) if high is None else bisect_right(numbers, high, key=self._value)
-        return mask_of(numbers[start:end])
-
-    def _value(self, number: int) -> Any:
-        return self.value_of(self._rows[number])
-
-    def page(self, mask: int, descending: bool, offset: int, limit: int) -> list[int]:
-        """Rows of ``mask`` in order, from ``offset``; those without a value come last, by number."""
-        if self._sorted is None:
-            self._asked += 1
-            if self._asked <= UNBUILT_PAGES:
-                return self._page_of_unsorted(mask, descending, offset, limit)
-            self.build()
-        numbers = self._sorted
-        assert numbers is not None
-        inside = mask & self._known.as_int()
-        count = inside.bit_count()
-        if offset >= count:
-            out: list[int] = []
-        elif count * SORT_STEP < len(numbers) * min(1.0, (offset + limit) / count) * WALK_STEP + FLAGS_COST:
-            out = sorted(rows_of(inside), key=self._key, reverse=descending)[offset : offset + limit]
-        else:
-            flags = flags_of(inside, len(self._rows))
-            walk = reversed if descending else iter
-            found = compress(walk(numbers), map(flags.__getitem__, walk(numbers)))
-            out = list(islice(found, offset, offset + limit))
-        if len(out) < limit:
-            start = max(0, offset - count)
-            out += islice(rows_of(mask & ~inside), start, start + limit - len(out))
-        return out
-
-    def _page_of_unsorted(self, mask: int, descending: bool, offset: int, limit: int) -> list[int]:
-        known: list[int] = []
-        without: list[int] = []
-        for number in rows_of(mask):
-            (without if self.value_of(self._rows[number]) is None else known).append(number)
-        first = (nlargest if descending else nsmallest)(offset + limit, known, key=self._key)[offset:]
-        start = max(0, offset - len(known))
-        return first + without[start : start + limit - len(first)]
+    size = mask.bit_length()
+    if mask.bit_count() * SPARSE > size:
+        return compress(range(size), flags_of(mask, 0))
+    found = _SET.finditer(mask.to_bytes((size + 7) >> 3, "little"))
+    return (base + bit for place in found for base in (place.start() << 3,) for bit in _BITS_OF[place.group()[0]])
 
 
 class Row(msgspec.Struct, gc=False):  # the collector need not walk rows: nothing they hold refers back
@@ -253,6 +150,12 @@ class Row(msgspec.Struct, gc=False):  # the collector need not walk rows: nothin
         if self.made is not None:
             return self.made
         return self.file.mtime if self.file is not None else self.rated_at or 0.0
+
+
+def changed_rows(before: list[Row], now: list[Row]) -> list[int]:
+    """The numbers of rows that were replaced or added since ``before`` was copied; mostly none, which is found out quickly."""
+    new = list(range(len(before), len(now)))
+    return new if all(map(is_, before, now)) else [*compress(range(len(before)), map(is_not, before, now)), *new]
 
 
 def number_or_none(value: Any) -> float | None:

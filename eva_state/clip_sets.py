@@ -5,11 +5,12 @@ Telling them apart takes as long as making all rows, so a filled table does it w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from eva_state.clip_rows import Bits, Row
+from eva_state.clip_rows import Bits, Row, changed_rows
 
+AT_ONCE = 2000  # rows told apart between two breaths: a millisecond or two
 BUCKETS = {"score": 128.0, "manual": 2.0}  # buckets a unit; powers of two, so that scaling never rounds
 Derived = tuple[dict[Any, Bits], dict[Any, Bits], dict[Any, Bits]]
 
@@ -48,10 +49,8 @@ class LazySets:
         if not kept:
             self._set_combos(combos)
         empty = Row("")
-        for number, row in enumerate(self.rows):
-            old = rows[number] if number < len(rows) else empty
-            if old is not row:
-                self._rederive(number, old, row, combos=not kept)
+        for number in changed_rows(rows, self.rows):
+            self._rederive(number, rows[number] if number < len(rows) else empty, self.rows[number], combos=not kept)
 
     def _rederive(self, number: int, old: Row, new: Row, combos: bool = True) -> None:
         """Moves a row that changed among the sets that are there."""
@@ -66,19 +65,37 @@ class LazySets:
             _move(self._combos, (old.combo,) if old.combo else (), (new.combo,) if new.combo else (), number)
 
 
-def derived_of(rows: list[Row]) -> Derived:
-    """Facets, buckets and combos of rows."""
+def derived_of(rows: list[Row], pause: Callable[[], object] = lambda: None) -> Derived:
+    """Facets, buckets and combos of rows; ``pause()`` between steps."""
     by_facets: dict[Any, list[int]] = {}
-    for number, row in enumerate(rows):
-        if row.facets:
-            by_facets.setdefault(row.facets, []).append(number)
+    by_combo: dict[Any, list[int]] = {}
+    by_bucket: dict[Any, list[int]] = {}
+    for start in range(0, len(rows), AT_ONCE):
+        for number, row in enumerate(rows[start : start + AT_ONCE], start):
+            if row.facets:
+                by_facets.setdefault(row.facets, []).append(number)
+            if row.combo is not None:
+                by_combo.setdefault(row.combo, []).append(number)
+            for bucket in buckets_of(row):
+                by_bucket.setdefault(bucket, []).append(number)
+        pause()
     facets: dict[Any, list[int]] = {}
     for shared, numbers in by_facets.items():
         for facet in shared:
             facets.setdefault(facet, []).extend(numbers)
-    buckets = _sets_of(map(buckets_of, rows))
-    combos = _sets_of((row.combo,) if row.combo is not None else () for row in rows)
-    return {key: Bits.of(numbers) for key, numbers in facets.items()}, buckets, combos
+    return _sets(facets, pause), _sets(by_bucket, pause), _sets(by_combo, pause)
+
+
+def _sets(found: dict[Any, list[int]], pause: Callable[[], object]) -> dict[Any, Bits]:
+    out: dict[Any, Bits] = {}
+    done = 0
+    for key, numbers in found.items():
+        out[key] = Bits.of(numbers)
+        done += len(numbers)
+        if done > 4 * AT_ONCE:
+            done = 0
+            pause()
+    return out
 
 
 def _sets_of(keys: Iterable[Iterable[Any]]) -> dict[Any, Bits]:

@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from eva_state.clip_rows import Bits, Order, Row, day_of, facets_of_pattern, mask_of, rows_of
+from eva_state.clip_orders import Order, by_name
+from eva_state.clip_rows import Bits, Row, day_of, facets_of_pattern, mask_of, rows_of
 from eva_state.clip_sets import BUCKETS, LazySets, derived_of
 from eva_state.clip_text import TextIndex, in_texts
 from eva_state.keys import base_key, covers_others, matches, normalise_pattern
@@ -154,17 +155,18 @@ class RowTable(LazySets):
         """Builds what questions would otherwise wait for: worked out beside ``lock``, put in place inside it, with ``pause()``
         (True: enough) in between.
         """
+        with lock:
+            rows = self.rows[:]
+        names = by_name(rows, pause)
         for order in self._orders.values():
+            blocks = order.blocks_of(rows, names, pause)
             with lock:
-                rows = self.rows[:]
-            numbers = order.sorted_of(rows)
-            with lock:
-                order.build(rows, numbers)
+                order.build(rows, blocks)
             if pause():
                 return
         with lock:
             rows = self.rows[:]
-        found = derived_of(rows)
+        found = derived_of(rows, pause)
         with lock:
             self.derive(rows, found)
         while not pause():
@@ -235,7 +237,9 @@ class RowTable(LazySets):
         return mask
 
     def _between(self, kind: str, low: float | None, high: float | None, value_of: Callable[[Row], float | None]) -> int:
-        """Rows whose value lies in [low, high]: whole buckets inside, row by row in the two at the edges."""
+        """Rows whose value lies in [low, high]: by their order, or by whole buckets inside and row by row in the two at the edges."""
+        if self._orders[kind].built:
+            return self._orders[kind].between(low, high)
         scale = BUCKETS[kind]
         bottom, top = (-1.0 if low is None else low * scale), (1e9 if high is None else high * scale)
         whole, edges = 0, 0

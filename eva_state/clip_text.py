@@ -11,7 +11,7 @@ from array import array
 
 from eva_state.clip_rows import Bits, Row, mask_of
 
-BUILD_AT_ONCE = 1000  # rows between two breaths while the index is built in the background
+BUILD_AT_ONCE = 250  # rows, or as many places of words, between two breaths while the index is built: a millisecond or two
 
 
 class TextIndex:
@@ -19,34 +19,40 @@ class TextIndex:
 
     def __init__(self) -> None:
         self._words: dict[str, Bits] = {}
-        self._covered = 0  # rows up to this one are in the index
+        self._found: dict[str, array[int]] = {}  # while it is built: what is not in the sets yet
+        self._late: list[tuple[int, str, str]] = []  # rows that changed after their piece was taken
+        self._covered = 0  # rows up to this one were looked at
         self.ready = False
 
     def build_piece(self, rows: list[Row]) -> bool:
-        """Takes in some more rows; True once all are in."""
+        """Takes in some more rows, and then makes sets of what was found; True once all are in."""
         if self.ready:
             return True
-        found: dict[str, array[int]] = {}
         end = min(len(rows), self._covered + BUILD_AT_ONCE)
         for number in range(self._covered, end):
             for word in set(prompt_of(rows[number].text).split()):
-                numbers = found.get(word)
+                numbers = self._found.get(word)
                 if numbers is None:
-                    numbers = found[word] = array("I")
+                    numbers = self._found[word] = array("I")
                 numbers.append(number)
-        for word, numbers in found.items():
-            bits = self._words.get(word)
-            if bits is None:
-                bits = self._words[word] = Bits()
-            bits.update(numbers)
-        self._covered = end
-        self.ready = end == len(rows)
+        self._covered, places = end, 0
+        while end == len(rows) and self._found and places < 20 * BUILD_AT_ONCE:
+            word, numbers = self._found.popitem()
+            self._words.setdefault(word, Bits()).update(numbers)
+            places += len(numbers) + BUILD_AT_ONCE // 10
+        self.ready = end == len(rows) and not self._found
+        if self.ready:
+            for number, old, new in self._late:
+                self.changed(number, old, new)
+            self._late.clear()
         return self.ready
 
     def changed(self, number: int, old: str, new: str) -> None:
         """The text of a row changed."""
-        if number >= self._covered and not self.ready:
-            return  # its piece is still to come
+        if not self.ready:
+            if number < self._covered:
+                self._late.append((number, old, new))
+            return
         self._covered = max(self._covered, number + 1)
         before, after = set(prompt_of(old).split()), set(prompt_of(new).split())
         for word in before - after:

@@ -84,8 +84,7 @@ class ReviewOrder:
                 else:
                     assert ranking is not None
                     numbers = self._ranked(ranking.names, mask, offset, limit)
-                banned = index._banned()
-                rows = [(table.rows[n], bool(banned >> n & 1)) for n in numbers]
+                rows = [(table.rows[n], is_banned) for n, is_banned in index._with_bans(numbers)]
             if index.look_at(row for row, _ in rows):
                 break
         items = [video_item(row, self._store, is_banned, said) for row, is_banned in rows]

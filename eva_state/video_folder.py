@@ -13,10 +13,11 @@ import re
 import stat
 import time
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from sys import intern
+from types import MappingProxyType
 from typing import NamedTuple
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ TIME_STEP = 2.5
 # O_NOFOLLOW: the path is resolved already; O_NONBLOCK: opening a pipe must not wait; each only where the system has it
 _OPEN_FLAGS = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
 _NAME_ERRNOS = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENXIO})  # names that cannot be a file here
+FEW_NEW = 200  # so many new names are looked at one by one; more are read with the folder
+BIG_FOLDER, SHARE_OF_TIME = 5000, 0.05  # a folder of so many names is listed at most for this share of the time
 FULL_SCAN_SECONDS = 300.0  # files rewritten in place do not touch their folder's time: stat them all this often
 
 
@@ -92,7 +95,31 @@ class _Directory:
     listed: float = -1.0  # wall-clock time of the last listing
     mtime_ns: int = -1
     files: dict[str, ClipFile] = field(default_factory=dict)  # by bare file name
+    others: set[str] = field(default_factory=set)  # bare names that are no clips, folders among them
     folders: list[str] = field(default_factory=list)  # names below the root
+    rests_until: float = 0.0  # monotonic seconds
+
+
+class _Named:
+    """What ``os.scandir`` gives, for one name."""
+
+    def __init__(self, folder: str, name: str):
+        self.name, self._path = name, f"{folder}/{name}"
+        self._own = os.lstat(self._path)
+
+    def is_symlink(self) -> bool:
+        return stat.S_ISLNK(self._own.st_mode)
+
+    def is_dir(self, *, follow_symlinks: bool) -> bool:
+        assert not follow_symlinks
+        return stat.S_ISDIR(self._own.st_mode)
+
+    def is_file(self, *, follow_symlinks: bool) -> bool:
+        assert not follow_symlinks
+        return stat.S_ISREG(self._own.st_mode)
+
+    def stat(self) -> os.stat_result:
+        return os.stat(self._path) if self.is_symlink() else self._own  # noqa: PTH116 - a plain path is quicker
 
 
 class VideoFolder:
@@ -103,6 +130,7 @@ class VideoFolder:
 
     def __init__(self, root: Path, clock: Callable[[], float] = time.time):
         self.root = Path(root)
+        self._text = str(self.root)
         self._real_root = Path(os.path.realpath(self.root))
         self._clock = clock
         self._directories: dict[str, _Directory] = {}
@@ -143,10 +171,15 @@ class VideoFolder:
             relative = pending.pop()
             directory = self._directories.setdefault(relative, _Directory())
             try:
-                mtime_ns = (self.root / relative).stat().st_mtime_ns
-                if full or mtime_ns != directory.mtime_ns or directory.listed - mtime_ns / 1e9 < TIME_STEP:
+                mtime_ns = os.stat(f"{self._text}/{relative}").st_mtime_ns  # noqa: PTH116 - a plain path is quicker
+                may_differ = mtime_ns != directory.mtime_ns or directory.listed - mtime_ns / 1e9 < TIME_STEP
+                began = time.monotonic()
+                if full or (may_differ and began >= directory.rests_until):
                     self._list(relative, directory, now, full, known, changed, gone)
                     directory.mtime_ns = mtime_ns
+                    if len(directory.files) + len(directory.others) > BIG_FOLDER:
+                        ended = time.monotonic()
+                        directory.rests_until = ended + (ended - began) / SHARE_OF_TIME
             except OSError as error:
                 self._complain(relative or ".", f"folder {str(self.root / relative)!r} cannot be read: {error.strerror or error}")
                 if isinstance(error, FileNotFoundError | NotADirectoryError):
@@ -171,52 +204,90 @@ class VideoFolder:
         changed: dict[str, ClipFile],
         gone: set[str],
     ) -> None:
-        prefix = f"{relative}/" if relative else ""
-        files: dict[str, ClipFile] = {}
-        folders: list[str] = []
         directory.listed = now
+        folder = f"{self._text}/{relative}" if relative else self._text
+        prefix = f"{relative}/" if relative else ""
+        if not full and (directory.files or directory.others):
+            # Most of a large folder is known: its names are gone through at the speed of C, and only new ones are looked at.
+            names = os.listdir(folder)  # noqa: PTH208 - a plain path is quicker
+            new = [name for name in names if name not in directory.files and name not in directory.others]
+            if len(names) - len(new) != len(directory.files) + len(directory.others):
+                listed = set(names)
+                gone.update(prefix + name for name in directory.files if name not in listed)
+                directory.files = {name: file for name, file in directory.files.items() if name in listed}
+                directory.others &= listed
+                directory.folders = [name for name in directory.folders if name.rpartition("/")[2] in listed]
+            if len(new) <= FEW_NEW:
+                self._take(self._named(folder, prefix, new), prefix, directory, now, full, finished, changed)
+                return
+        fresh = _Directory()
+        with os.scandir(folder) as entries:
+            self._take(entries, prefix, fresh, now, full, finished, changed, directory.files)
+        gone.update(prefix + name for name in directory.files if name not in fresh.files)
+        directory.files, directory.others, directory.folders = fresh.files, fresh.others, fresh.folders
+
+    def _named(self, folder: str, prefix: str, names: list[str]) -> Iterator[_Named]:
+        for name in names:
+            try:
+                yield _Named(folder, name)
+            except OSError as error:
+                log.debug("%s went while it was looked at: %s", prefix + name, error)
+
+    def _take(
+        self,
+        entries: Iterable[os.DirEntry[str] | _Named],
+        prefix: str,
+        directory: _Directory,
+        now: float,
+        full: bool,
+        finished: Container[str],
+        changed: dict[str, ClipFile],
+        before: Mapping[str, ClipFile] = MappingProxyType({}),
+    ) -> None:
+        """Takes in entries of a folder; ``before``: the files that were known."""
+        files, folders, others = directory.files, directory.folders, directory.others
         old = (now - OLD_SECONDS) * 1e9
         ordinary = prefix.isascii() and os.name != "nt"
-        with os.scandir(self.root / relative) as entries:
-            for entry in entries:
-                name = entry.name
-                if name.startswith("."):
+        for entry in entries:
+            name = entry.name
+            if name.startswith("."):
+                others.add(name)
+                continue
+            known = before.get(name)
+            if known is not None and not full:
+                files[name] = known
+                continue
+            try:
+                if finished and (told := prefix + name) in finished and _is_clip(name) and entry.is_file(follow_symlinks=False):
+                    files[name] = changed[intern(told)] = UNSEEN
+                    self._unseen.append(told)
                     continue
-                known = directory.files.get(name)
-                if known is not None and not full:
-                    files[name] = known
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(prefix + name)
+                    others.add(name)
                     continue
-                try:
-                    if finished and (told := prefix + name) in finished and _is_clip(name) and entry.is_file(follow_symlinks=False):
-                        files[name] = changed[intern(told)] = UNSEEN
-                        self._unseen.append(told)
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(prefix + name)
-                        continue
-                    if not is_clip_name(name):
-                        continue
-                    link = entry.is_symlink()
-                    # An ordinary name, as nearly all are, needs none of check_name's looks at it.
-                    plain = ordinary and name.isascii() and len(prefix) + len(name) <= MAX_NAME
-                    full_name = prefix + name
-                    if (link or not plain) and not self._usable(full_name, link):
-                        continue
-                    status = entry.stat()
-                except OSError as error:
-                    log.debug("%s went while it was looked at: %s", prefix + name, error)
+                if not is_clip_name(name):
+                    others.add(name)
                     continue
-                if not stat.S_ISREG(status.st_mode):
+                link = entry.is_symlink()
+                # An ordinary name, as nearly all are, needs none of check_name's looks at it.
+                plain = ordinary and name.isascii() and len(prefix) + len(name) <= MAX_NAME
+                full_name = prefix + name
+                if (link or not plain) and not self._usable(full_name, link):
                     continue
-                file = files[name] = ClipFile(status.st_size, status.st_mtime_ns)
-                if known == file:
-                    continue
-                if file.size > 0 and file.mtime_ns <= old:
-                    changed[intern(full_name)] = file  # the text that the replica holds already
-                elif full_name not in self._settling:
-                    self._settling[full_name] = (file, now)
-        gone.update(prefix + name for name in directory.files if name not in files)
-        directory.files, directory.folders = files, folders
+                status = entry.stat()
+            except OSError as error:
+                log.debug("%s went while it was looked at: %s", prefix + name, error)
+                continue
+            if not stat.S_ISREG(status.st_mode):
+                continue
+            file = files[name] = ClipFile(status.st_size, status.st_mtime_ns)
+            if known == file:
+                continue
+            if file.size > 0 and file.mtime_ns <= old:
+                changed[intern(full_name)] = file  # the text that the replica holds already
+            elif full_name not in self._settling:
+                self._settling[full_name] = (file, now)
 
     @property
     def unseen(self) -> int:
@@ -270,7 +341,7 @@ class VideoFolder:
 
     def _stat(self, name: str) -> ClipFile | None:
         try:
-            status = (self.root / name).stat()
+            status = os.stat(f"{self._text}/{name}")  # noqa: PTH116 - a plain path is quicker, and this runs once a clip
         except (OSError, ValueError):
             return None
         return ClipFile(status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None

@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from eva_state.clip_index import SORTS, ClipIndex, Search
-from eva_state.clip_rows import UNBUILT_PAGES, Order, Row
+from eva_state.clip_orders import UNBUILT_PAGES, Order
+from eva_state.clip_rows import Row
 from eva_state.clip_source import Notes
 from eva_state.review_order import ReviewOrder
 from eva_state.store import StateStore

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,11 +91,50 @@ def test_a_folder_that_cannot_be_read_for_a_moment_keeps_its_clips(
         raise OSError(5, "Input/output error")
 
     put(root / "b.mp4")
-    monkeypatch.setattr(video_folder.os, "scandir", broken)
+    for way in ("scandir", "listdir"):
+        monkeypatch.setattr(video_folder.os, way, broken)
     assert names(folder.scan()) == (set(), set())
     assert names(folder.scan()) == (set(), set()) and caplog.text.count("Input/output error") == 1
     monkeypatch.undo()
     assert names(folder.scan()) == ({"b.mp4"}, set())
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("few", [0, 2, 200])
+def test_looking_at_what_is_new_finds_what_listing_anew_finds(
+    root: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, seed: int, few: int
+) -> None:
+    """Files, folders, links, hidden and foreign files come, go and change kind between two scans."""
+    monkeypatch.setattr(video_folder, "FEW_NEW", few)
+    rng = random.Random(seed)
+    folder, known = VideoFolder(root, clock), {}
+    for _ in range(12):
+        for _ in range(rng.randrange(5)):
+            path = root / rng.choice(["", "sub", "other/deep"]) / rng.choice(["a.mp4", "b.mp4", "c.txt", ".d.mp4", "e.part.mp4", "f.webm"])
+            if path.is_symlink() or path.is_file():
+                path.unlink()
+            elif path.parent.is_dir() and rng.random() < 0.1 and path.parent != root:
+                shutil.rmtree(path.parent)
+            elif path.name == "b.mp4" and rng.random() < 0.5 and (root / "a.mp4").exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.symlink_to(root / "a.mp4")
+            else:
+                put(path)
+        changed, gone = folder.scan()
+        known = {name: file for name, file in {**known, **changed}.items() if name not in gone}
+        assert set(known) == set(VideoFolder(root, clock).scan()[0])
+
+
+def test_a_large_folder_is_listed_for_a_share_of_the_time_only(folder: VideoFolder, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video_folder, "BIG_FOLDER", 1)
+    monkeypatch.setattr(video_folder, "SHARE_OF_TIME", 1e-9)
+    put(root / "a.mp4")
+    put(root / "b.mp4")
+    assert names(folder.scan())[0] == {"a.mp4", "b.mp4"}
+    put(root / "c.mp4")
+    assert names(folder.scan())[0] == set()
+    folder._directories[""].rests_until = 0.0
+    assert names(folder.scan())[0] == {"c.mp4"}
 
 
 def test_a_file_counts_once_it_is_finished(folder: VideoFolder, root: Path, clock: Clock) -> None:
@@ -144,8 +185,9 @@ def test_an_unchanged_folder_is_not_listed_again(folder: VideoFolder, root: Path
     os.utime(root, (NOW - 50, NOW - 50))
     folder.scan()
     listed = []
-    scandir = os.scandir
+    scandir, listdir = os.scandir, os.listdir
     monkeypatch.setattr(video_folder.os, "scandir", lambda path: listed.append(Path(path).name) or scandir(path))
+    monkeypatch.setattr(video_folder.os, "listdir", lambda path: listed.append(Path(path).name) or listdir(path))
     folder.scan()
     assert listed == []
     put(root / "sub1" / "b.mp4")
