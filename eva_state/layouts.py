@@ -94,18 +94,13 @@ class ViewSet:
         if view == RATINGS:
             with self._lock:
                 extra = frozenset(documents.imported(self._model(), RATINGS, "extra"))
-
-            def rated_key(line: bytes) -> str | None:
-                key = adoption.named_key(line)
-                return None if key in extra else key
-
-            return adoption.adopt(fd, [Marked(b"{\n", self.ratings, rated_key)])
+            return adoption.adopt(fd, [Marked(b"{\n", self.ratings, adoption.NAMED, extra)])
         if view == KNOWLEDGE:
-            return adoption.adopt(fd, [Marked(b'"history": [\n', self.history, adoption.entry_key)])
+            return adoption.adopt(fd, [Marked(b'"history": [\n', self.history, adoption.ENTRY)])
         if view == BANDIT:
-            return adoption.adopt(fd, [Marked(b'"combo_stats": {\n', self.combos, adoption.named_key)])
-        marked = [Marked(b'"%s": [\n' % name.encode(), section, adoption.queued_key) for name, section in self.queue.items()]
-        return adoption.adopt(fd, marked)
+            return adoption.adopt(fd, [Marked(b'"combo_stats": {\n', self.combos, adoption.NAMED)])
+        queued = ((b'"%s": [\n' % name.encode(), section) for name, section in self.queue.items())
+        return adoption.adopt(fd, [Marked(marker, section, adoption.QUEUED) for marker, section in queued])
 
     def take_changes(self) -> dict[str, int]:
         """Notes what the model changed since the last call. Returns the newest record applied of each writer."""

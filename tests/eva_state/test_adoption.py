@@ -8,6 +8,9 @@ import random
 
 import pytest
 
+from eva_state import adoption
+from eva_state.adoption import ENTRY, NAMED, Marked
+from eva_state.blocks import Section
 from eva_state.documents import KNOWLEDGE, RATINGS, VIEWS
 from eva_state.files import Files
 from eva_state.views import stamp_of
@@ -36,7 +39,7 @@ def many(store, rng, count):
     ids = []
     for _ in range(count):
         number, what = rng.randrange(1500), rng.randrange(9)
-        name = f'клип "{number}".mp4'
+        name = f'клип "{number}".mp4' if number % 97 == 0 else f"клип {number}.mp4"  # blocks with an escape in them, and without
         if what <= 3:
             store.generated(None, make_entry(name, rng.random(), steps=rng.randrange(1, 20)), rng.random())
         elif what <= 5:
@@ -160,3 +163,21 @@ def test_items_put_together_from_texts_say_the_same(open_store, without_fsync):
     store.flush()
     assert_views_say_what_the_journal_says(store)
     store.close()
+
+
+def test_blocks_are_the_same_read_at_once_or_line_by_line(open_store, without_fsync, monkeypatch):
+    store = open_store("agent", publish_interval=3600)
+    store._publisher._stop.set()
+    many(store, random.Random(5), 1500)
+    assert store.flush()
+    with (store.state_dir / RATINGS).open("rb") as ratings, (store.state_dir / KNOWLEDGE).open("rb") as knowledge:
+        found = []
+        for at_once in (True, False):
+            if not at_once:
+                monkeypatch.setattr(adoption, "_plain_keys", lambda lines, form: [])
+            read = []
+            for file, marker, form in ((ratings, b"{\n", NAMED), (knowledge, b'"history": [\n', ENTRY)):
+                blocks = adoption.adopt(file.fileno(), [Marked(marker, Section(lambda keys: []), form)])
+                read += [(block.keys, block.offset, block.length, block.first) for block in blocks]
+            found.append(read)
+    assert found[0] == found[1] and len(found[0]) > 10

@@ -270,6 +270,8 @@ def test_a_deleted_view_is_written_again(store):
 
 def test_a_disk_that_fails_at_any_operation_leaves_whole_views(open_store, tmp_path, faulty):
     store = open_store("server", files=faulty, publish_interval=3600)
+    store._publisher._stop.set()
+    store._publisher._thread.join()  # the faults are for the test's own publications
     store.rate("start.mp4", {"overall_quality": 5})
     assert store.flush()
     for countdown in range(1, 60):
