@@ -22,6 +22,7 @@ from eva_web.access_log import AccessLog, Visit
 from eva_web.messages import HttpError, Request, Response, error_response
 from eva_web.metrics import RequestCounts
 from eva_web.pictures import Pictures
+from eva_web.presence import Presence
 from eva_web.security import COMMON_HEADERS, CORS_HEADERS, PREFLIGHT_HEADERS, Access, redact
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class App:
         self.pictures = Pictures(Path(settings.state_dir) / "cache")
         self.facts = FactTable(store)  # reads nothing before somebody asks for charts or a metric
         self.insights = Insights(store, self.facts)
+        self.presence = Presence()
         self.boot = secrets.token_hex(6)  # cursors and ids of one run must not be taken for another's
         self.started = clock()
         self.counts = RequestCounts()
@@ -125,11 +127,11 @@ class App:
                 f"this server answers only to loopback names, not to {request.headers.get('host', '')[:100]!r}; "
                 "start it with --host and a token to reach it under another name",
             )
-        found = routes.find(request.path)
         if request.path == "*":  # RFC 9110 section 9.3.7: asks about the server as a whole
             if request.method != "OPTIONS":
                 raise HttpError(400, "the address must begin with /")
             return Response(204, headers={"Allow": "GET, HEAD, POST, OPTIONS"})
+        found = routes.find(request.path)
         if found is None:
             refused = self._demand_token(request)
             if refused is not None:

@@ -289,6 +289,14 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         body=obj({"event_id": {"type": "string", "minLength": 1, "maxLength": MAX_ID}}),
         answer=DONE,
     ),
+    ("POST", "/api/showing"): Operation(
+        "Tells which clip a page shows and asks which ones others show. Nothing is kept.",
+        body=obj(
+            {"page": {"type": "string", "minLength": 1, "maxLength": MAX_ID}, "name": maybe({"type": "string", "maxLength": MAX_NAME})},
+            ("page",),
+        ),
+        answer=obj({"status": {"const": "success"}, "others": NAMES}),
+    ),
     ("POST", "/api/rate"): Operation(
         "Rates a clip; ``repeat``: a second judgement, kept beside the first.",
         body=obj({"video_name": NAME, "rating": RATING, "repeat": BOOLEAN, "id": ID}, ("video_name", "rating")),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from eva_web import api_bandit, api_clip, api_control, api_insights, api_read, api_write, media, pages, pictures
+from eva_web import api_bandit, api_clip, api_control, api_insights, api_read, api_write, media, pages, pictures, presence
 from eva_web.messages import HttpError, Request, Response
 from eva_web.metrics import metrics
 from eva_web.openapi import openapi
@@ -65,6 +65,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/request", api_control.make_request),
     Route("POST", "/api/cancel_request", api_control.cancel_request),
     # what a person decides
+    Route("POST", "/api/showing", presence.showing),
     Route("POST", "/api/rate", api_write.rate),
     Route("POST", "/api/ban_combo", api_write.ban_combo),
     Route("POST", "/api/unban_combo", api_write.unban_combo),

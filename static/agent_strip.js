@@ -232,7 +232,7 @@ export class AgentStrip {
     const pending = stats.pending_count ?? 0;
     const now = { at: Date.now(), rated: stats.total_rated ?? 0, made: stats.total_generated ?? 0 };
     this.#pace = paceOf(keepCount(now), now, pending);
-    const parts = [tn('stats.pending', pending), tn('stats.rated', stats.total_rated ?? 0)];
+    const parts = [['pending', pending], ['rated', stats.total_rated ?? 0]].map(([what, n]) => tn(`stats.${what}`, n, { n: whole(n) }));
     if (stats.avg_rating) parts.push(t('stats.avg', { n: fixed(stats.avg_rating, 1) }));
     this.#stats.replaceChildren(...parts.map((text) => h('span', text)));
     this.#flowText();

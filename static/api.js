@@ -72,6 +72,9 @@ export async function postJSON(path, body) {
   return response.json();
 }
 
+/** The values that occur, for lists to choose from; empty where the server cannot say. */
+export const getOptions = () => orElse(getJSON('/api/options'), (error) => (console.warn('the values to choose from are not known:', error.message), {}));
+
 export function queryString(query) {
   const params = new URLSearchParams();
   for (const [key, value] of Object.entries(query)) {

@@ -1,7 +1,7 @@
 /** One clip among many: as a poster that plays while pointed at, or as a row of a table. */
 import { thumbUrl, videoUrl, watchUrl } from './api.js';
 import { h } from './dom.js';
-import { fixed, moment, short, splitName } from './format.js';
+import { fileOf, fixed, moment, short } from './format.js';
 import { t } from './i18n.js';
 import { grade, markGrade } from './scores.js';
 
@@ -63,7 +63,7 @@ export function badges(clip) {
 
 /** A file's name; where room is short its middle gives way, as names often begin alike. */
 export function fileName(name, title = name) {
-  const { file } = splitName(name);
+  const file = fileOf(name);
   const cut = Math.max(file.length - TAIL, 0);
   return h('span.tile-name', { title }, h('span', file.slice(0, cut)), h('span', file.slice(cut)));
 }
@@ -80,15 +80,15 @@ export function posterCard(clip) {
 
 export const COLUMNS = ['clip', 'score', 'mark', 'sampler', 'scheduler', 'fps', 'cfg', 'steps', 'size', 'made'];
 
-/** The table's head row. */
-export function tableHead(sort, choose) {
+/** The table's head row. @param {boolean} turned the order is the other way round @param {(by: string) => void} choose */
+export function tableHead(sort, turned, choose) {
   const sorts = { clip: 'name', score: 'score', mark: 'manual', made: 'newest' };
   return h('div.trow.thead',
     ...COLUMNS.map((column) => {
       const by = sorts[column];
       const label = t(`column.${column}`);
       if (!by) return h('span', { class: `tc tc-${column}`, text: label });
-      return h('span', { class: `tc tc-${column}` }, h('button.th', { 'aria-pressed': String(sort === by), text: label, on: { click: () => choose(by) } }));
+      return h('span', { class: `tc tc-${column}` }, h('button.th', { 'aria-pressed': String(sort === by), text: sort === by ? `${label} ${turned === (by === 'name') ? '↓' : '↑'}` : label, on: { click: () => choose(by) } }));
     }),
   );
 }
@@ -107,6 +107,6 @@ export function tableRow(clip) {
     cell('cfg', text(p.cfg_scale)),
     cell('steps', text(p.steps)),
     cell('size', p.width ? `${p.width}×${p.height}` : '–'),
-    cell('made', moment(clip.created)),
+    cell('made', moment(clip.created, 'short')),
   );
 }

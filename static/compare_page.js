@@ -1,13 +1,14 @@
 /** The compare page: two clips in step, blind until the vote, and at once the next two. */
 import { getJSON, orElse, watchUrl } from './api.js';
 import { button, byId, clicksKeepFocus, h, press, segments } from './dom.js';
-import { fixed, predictedText, short, splitName } from './format.js';
+import { fileOf, fixed, predictedText, short } from './format.js';
 import { t, tn } from './i18n.js';
 import { live } from './live.js';
 import { outbox } from './outbox.js';
 import { chooseFour, choosePair, differences, pairKey, pairWith, reasons } from './pair_choice.js';
 import { PairPlayer } from './pair_player.js';
 import { keys, startPage } from './shell.js';
+import { retryButton } from './toast.js';
 
 const CANDIDATES = 300;
 const ACTIONS_READ = 500;
@@ -55,7 +56,7 @@ class ComparePage {
     this.#player.on('broken', (clip) => {
       this.#clips = this.#clips.filter((other) => other.name !== clip.name);
       this.#next = null;
-      byId('last').textContent = t('compare.broken', { name: splitName(clip.name).file });
+      byId('last').textContent = t('compare.broken', { name: fileOf(clip.name) });
       this.#advance();
     });
     clicksKeepFocus(byId('main'));
@@ -69,7 +70,7 @@ class ComparePage {
       getJSON('/api/actions', { limit: ACTIONS_READ }),
     ]);
     const found = await orElse(asked, (error) => {
-      if (!this.#pair) this.#message(t('compare.failed'), error.message, button({ label: t('retry'), onClick: () => this.load() }));
+      if (!this.#pair) this.#message(t('compare.failed'), error.message, retryButton(() => this.load()));
     });
     if (!found) return;
     const [{ items }, actions] = found;
@@ -188,7 +189,7 @@ class ComparePage {
     byId('revealed').hidden = false;
     byId('revealed').replaceChildren(
       h('table.differences',
-        h('thead', h('tr', h('th', t('compare.revealed')), ...clips.map((clip, i) => h('th', { scope: 'col' }, h('a', { href: watchUrl(clip.name), text: splitName(clip.name).file }), ' ', badge(i))))),
+        h('thead', h('tr', h('th', t('compare.revealed')), ...clips.map((clip, i) => h('th', { scope: 'col' }, h('a', { href: watchUrl(clip.name), text: fileOf(clip.name) }), ' ', badge(i))))),
         h('tbody', ...rows)),
       settings ? '' : h('p.muted', t('compare.same')),
     );

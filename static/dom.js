@@ -1,6 +1,12 @@
 /** Small helpers to build and find elements. Data only ever enters the page as text, never as markup. */
 
-const SVG = 'http://www.w3.org/2000/svg';
+/** The same for a drawing: an SVG element with attributes. */
+export const svg = (tag, attributes, ...children) => {
+  const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
+  element.append(...children);
+  return element;
+};
 
 /**
  * Builds an element: `h('p.muted', text)`, `h('a.btn', { href }, icon('ban'), text)`. `props`: `class`, `text`, `data` (dataset),
@@ -30,16 +36,17 @@ export function h(tag, props, ...children) {
   return element;
 }
 
-/** An icon of `icons.svg`. Decorative: the control that holds it carries the label. */
-export function icon(name) {
-  const svg = document.createElementNS(SVG, 'svg');
-  svg.setAttribute('class', 'icon');
-  svg.setAttribute('aria-hidden', 'true');
-  const use = document.createElementNS(SVG, 'use');
-  use.setAttribute('href', `/static/icons.svg#${name}`);
-  svg.append(use);
-  return svg;
+/** Brings the icons of `icons.svg` into the page: one that is first needed when the server is away is there. */
+export async function loadIcons() {
+  const answer = await fetch('/static/icons.svg');
+  const sprite = new DOMParser().parseFromString(await answer.text(), 'image/svg+xml').documentElement;
+  for (const symbol of sprite.children) symbol.id = `icon-${symbol.id}`;
+  sprite.style.display = 'none';
+  document.body.append(sprite);
 }
+
+/** One of these icons. Decorative: the control that holds it carries the label. */
+export const icon = (name) => svg('svg', { class: 'icon', 'aria-hidden': 'true' }, svg('use', { href: `#icon-${name}` }));
 
 /**
  * A button with an icon, a label and, where a key does the same, the key's hint.
@@ -107,6 +114,30 @@ export function clicksKeepFocus(root) {
     const target = event.target;
     if (target.closest('button, summary, a') && !target.closest('input, textarea, select')) event.preventDefault();
   });
+}
+
+/** What was stored under a key, or `usual` where nothing was or it cannot be read. */
+export function stored(key, usual, storage = localStorage) {
+  try {
+    return JSON.parse(storage.getItem(key) ?? 'null') ?? usual;
+  } catch (error) {
+    console.warn(`${key} cannot be read and is left aside:`, error.message);
+    return usual;
+  }
+}
+
+/**
+ * An open dialog; Escape and a click beside it close it.
+ * @param {string} id of the element in it that is its title
+ * @returns {HTMLDialogElement}
+ */
+export function openDialog(id, ...content) {
+  const dialog = h('dialog.dialog', { 'aria-labelledby': id }, ...content);
+  dialog.addEventListener('close', () => dialog.remove());
+  dialog.addEventListener('click', (event) => event.target === dialog && dialog.close());
+  document.body.append(dialog);
+  dialog.showModal();
+  return dialog;
 }
 
 /** Does something once the page as it stands now is on the screen. */

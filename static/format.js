@@ -33,13 +33,14 @@ export function duration(seconds) {
 /**
  * A moment, as the reader's language writes it; short for today.
  * @param {number | string | null | undefined} when unix seconds, or a text the server made
+ * @param {'medium' | 'short'} [dateStyle] `short` for a narrow column
  */
-export function moment(when) {
+export function moment(when, dateStyle = 'medium') {
   if (when === null || when === undefined || when === '') return '–';
   const date = typeof when === 'number' ? new Date(when * 1000) : new Date(when.includes('T') ? when : when.replace(' ', 'T'));
   if (Number.isNaN(date.getTime())) return String(when);
   const today = new Date().toDateString() === date.toDateString();
-  const options = today ? { timeStyle: 'short' } : { dateStyle: 'medium', timeStyle: 'short' };
+  const options = today ? { timeStyle: 'short' } : { dateStyle, timeStyle: 'short' };
   return new Intl.DateTimeFormat(language(), options).format(date);
 }
 
@@ -92,7 +93,13 @@ export function comboText(key) {
   ].join(' · ');
 }
 
-/** The last part of a clip's name, and the folder before it. */
+/** @param {{combo_key?: string|null, params?: Record<string, any>}} clip */
+export const keyOf = (clip) => clip.combo_key ?? comboOf(clip.params);
+
+/** The last part of a clip's name. */
+export const fileOf = (name) => splitName(name).file;
+
+/** The same, and the folder before it. */
 export function splitName(name) {
   const cut = name.lastIndexOf('/') + 1;
   return { folder: name.slice(0, cut), file: name.slice(cut) };

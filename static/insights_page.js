@@ -1,12 +1,13 @@
 /** The insights page: charts of everything so far, each with one line that says what it shows and its numbers as a table. */
 import { getJSON, orElse, watchUrl } from './api.js';
 import { betsChart, costChart, dotsChart, effectsChart, metricName, metricsChart, pairsChart, progressChart, repeatsChart } from './charts.js';
-import { button, byId, debounce, h, press, segments, select } from './dom.js';
-import { FIELDS, comboText, duration, fieldName, fixed, moment, short, splitName, whole } from './format.js';
+import { byId, debounce, h, press, segments, select } from './dom.js';
+import { FIELDS, comboText, duration, fieldName, fileOf, fixed, moment, short, whole } from './format.js';
 import { t, tn } from './i18n.js';
 import { live } from './live.js';
 import { Parallel } from './parallel.js';
 import { startPage } from './shell.js';
+import { retryButton } from './toast.js';
 
 const ASK_AGAIN_MS = 400;
 const QUIET_MS = 4000; // after the last change until the charts follow
@@ -33,7 +34,7 @@ function table(head, rows) {
   return h('div.numbers-box', { tabindex: 0 }, h('table', h('thead', h('tr', ...head.map((text) => h('th', { scope: 'col', text })))), h('tbody', ...rows.map((row) => h('tr', ...row.map(cell))))));
 }
 
-const clipLink = (name) => h('a', { href: watchUrl(name), text: splitName(name).file });
+const clipLink = (name) => h('a', { href: watchUrl(name), text: fileOf(name) });
 const interval = (item) => (item.low === undefined ? '–' : `${fixed(item.low)} – ${fixed(item.high)}`);
 
 /** What the agent says of each setting, in the form of the server's effects. */
@@ -68,7 +69,7 @@ class InsightsPage {
   }
 
   #card(name) {
-    const parts = { says: h('p.says'), controls: h('div.row.wrap'), chart: h('div.chart.wait'), numbers: h('details.numbers') };
+    const parts = { says: h('p.says'), controls: h('div.row.wrap'), chart: h('div.chart.wait'), numbers: h('details.numbers', { hidden: true }) };
     byId('cards').append(
       h(`section.card.chart-card${WIDE.includes(name) ? '.wide' : ''}`, { data: { chart: name } },
         h('div.row.wrap', h('h2', t(`insights.${name}.title`)), h('span.spacer'), parts.controls), h('p.muted', t(`insights.${name}.why`)), parts.says, parts.chart, parts.numbers));
@@ -78,7 +79,7 @@ class InsightsPage {
   async load() {
     if (this.#asking) return;
     this.#asking = true;
-    await orElse(this.#read(), (error) => byId('fresh').replaceChildren(h('span', `${t('insights.failed')} ${error.message} `), button({ label: t('retry'), class: 'small', onClick: () => this.load() })));
+    await orElse(this.#read(), (error) => byId('fresh').replaceChildren(h('span', `${t('insights.failed')} ${error.message} `), retryButton(() => this.load())));
     this.#asking = false;
   }
 

@@ -2,7 +2,7 @@
  * Keyboard: which key does what, remapping, and the help overlay.
  * Keys are inert while a person types or a dialog is open, and a key held down counts once.
  */
-import { button, h } from './dom.js';
+import { button, h, openDialog, stored } from './dom.js';
 import { hasText, t } from './i18n.js';
 
 const STORE = 'eva.keys';
@@ -43,16 +43,11 @@ function typing(event) {
 export class Keys {
   /** @type {Map<string, {id: string, keys: string[], run: (event: KeyboardEvent) => void, group: string, shown?: string}>} */
   #commands = new Map();
-  #changed = {};
+  #changed = stored(STORE, {});
   /** @type {Map<string, string>} */
   #byKey = new Map();
 
   constructor() {
-    try {
-      this.#changed = JSON.parse(localStorage.getItem(STORE) ?? '{}');
-    } catch (error) {
-      console.warn('your key settings cannot be read; the usual keys apply:', error.message);
-    }
     document.addEventListener('keydown', (event) => this.#press(event));
   }
 
@@ -117,7 +112,6 @@ export class Keys {
   /** The overlay that lists every key and lets a person change it. */
   showHelp() {
     if (document.querySelector('dialog[open]')) return;
-    const dialog = h('dialog.dialog.help', { 'aria-labelledby': 'help-title' });
     const body = h('div.help-groups');
     const draw = () => body.replaceChildren(...this.#groups(draw));
     draw();
@@ -129,18 +123,12 @@ export class Keys {
         draw();
       },
     });
-    dialog.append(
+    const dialog = openDialog('help-title',
       h('div.row', h('h2', { id: 'help-title', text: t('keys.title') }), h('span.spacer'), reset,
         button({ label: t('close'), icon: 'close', iconOnly: true, class: 'quiet', attrs: { autofocus: true }, onClick: () => dialog.close() })),
       h('p.muted', t('keys.how')),
-      body,
-    );
-    dialog.addEventListener('close', () => dialog.remove());
-    dialog.addEventListener('click', (event) => {
-      if (event.target === dialog) dialog.close();
-    });
-    document.body.append(dialog);
-    dialog.showModal();
+      body);
+    dialog.classList.add('help');
   }
 
   #groups(redraw) {

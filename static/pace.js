@@ -1,4 +1,6 @@
 /** How fast people rate and how fast clips are made, from the server's counts as the browser saw them over the last half hour. */
+import { stored } from './dom.js';
+
 const STORE = 'eva.pace';
 const SPAN_MS = 30 * 60_000;
 const APART_MS = 20_000; // between two counts that are kept
@@ -9,15 +11,8 @@ const SOON_MIN = 3;
 
 /** The counts kept in this browser, the newest among them. @param {Count} now @returns {Count[]} oldest first */
 export function keepCount(now) {
-  /** @type {Count[]} */
-  let kept = [];
-  try {
-    kept = JSON.parse(localStorage.getItem(STORE) ?? '[]');
-  } catch (error) {
-    console.info('the pace is measured from now on:', error.message);
-  }
   // Fewer clips than before: another state is served at this address.
-  kept = kept.filter((one) => now.at - one.at < SPAN_MS && one.at <= now.at && one.made <= now.made);
+  const kept = stored(STORE, []).filter((one) => now.at - one.at < SPAN_MS && one.at <= now.at && one.made <= now.made);
   if (now.at - (kept.at(-1)?.at ?? 0) >= APART_MS) {
     kept.push(now);
     localStorage.setItem(STORE, JSON.stringify(kept));

@@ -3,7 +3,7 @@
  * the lines that pass there; what is kept can be opened in the search, as far as the search has filters for it.
  */
 import { queryString } from './api.js';
-import { Emitter, button, h } from './dom.js';
+import { Emitter, button, h, svg } from './dom.js';
 import { FIELDS, fieldName, fixed, joinCombo, short } from './format.js';
 import { t, tn } from './i18n.js';
 
@@ -13,13 +13,6 @@ const ENOUGH_RATED = 8; // from which on the rating is the outcome
 const [TOP, BOTTOM, SIDE] = [12, 30, 40]; // pixels around the axes
 const LEAST = 4; // pixels; a shorter drag takes the axis' selection away
 const MARKS = 9; // values written beside an axis; of more only the ends
-
-const svg = (tag, attributes, ...children) => {
-  const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, String(value));
-  element.append(...children);
-  return element;
-};
 
 /**
  * @typedef {{name: string, own: boolean, free: boolean, of: (row: any[]) => any, values: any[], at: (value: any) => number}} Axis

@@ -26,7 +26,7 @@ export function emptyVideo(video) {
 /** A player offers `togglePlay`, `step` and what `setSpeed` does with its videos. */
 export class Playback extends Emitter {
   paused = false;
-  speed = Number(sessionStorage.getItem('eva.speed')) || 1;
+  speed = Number(localStorage.getItem('eva.speed')) || 1;
 
   /** Adds the player's keys to the page. */
   bindKeys() {
@@ -41,7 +41,7 @@ export class Playback extends Emitter {
   faster(by) {
     const at = SPEEDS.findIndex((speed) => speed >= this.speed);
     this.speed = SPEEDS[Math.min(Math.max((at < 0 ? SPEEDS.length - 1 : at) + by, 0), SPEEDS.length - 1)];
-    sessionStorage.setItem('eva.speed', String(this.speed));
+    localStorage.setItem('eva.speed', String(this.speed));
     this.setSpeed();
   }
 

@@ -10,6 +10,7 @@ import { t } from './i18n.js';
 import { Playback, emptyVideo, fpsOf, frameAt, newVideo, stepped } from './playback.js';
 import { keys } from './shell.js';
 import { ScrubBar } from './scrub.js';
+import { retryButton } from './toast.js';
 
 const POOL = 5; // the one shown, three to come, the one before
 const WHOLE_BYTES = 80e6; // a larger clip is streamed instead of held in memory
@@ -187,7 +188,7 @@ export class Player extends Playback {
       video.src = videoUrl(clip.name);
       this.show(clip);
     };
-    this.message(t('player.broken'), t('player.broken_why'), button({ label: t('retry'), onClick: retry }));
+    this.message(t('player.broken'), t('player.broken_why'), retryButton(retry));
     this.emit('broken', clip);
   }
 
@@ -210,7 +211,7 @@ export class Player extends Playback {
     const label = t(this.paused ? 'player.play' : 'player.pause');
     this.#play.setAttribute('aria-label', label);
     this.#play.title = `${label} (Space)`;
-    this.#play.querySelector('use')?.setAttribute('href', `/static/icons.svg#${this.paused ? 'play' : 'pause'}`);
+    this.#play.querySelector('use')?.setAttribute('href', `#icon-${this.paused ? 'play' : 'pause'}`);
   }
 
   /** Stops and moves by whole frames, around the ends too. */

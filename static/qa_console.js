@@ -1,15 +1,16 @@
 /** The QA page: bans, from one clip's combo to any pattern, each looked at before and undone with a click. */
-import { ApiError, getJSON, orElse, watchUrl } from './api.js';
+import { getJSON, getOptions, orElse, watchUrl } from './api.js';
 import { CONFIRM_ABOVE, ban, banPreview, previewText, unban } from './ban_wrapper.js';
 import { badges, poster } from './clip_card.js';
 import { siblingsUrl } from './combo_view.js';
 import { button, byId, debounce, h } from './dom.js';
-import { FIELDS, comboOf, comboText, fixed, joinCombo, moment, ownFields, splitCombo, splitName, whole } from './format.js';
+import { FIELDS, comboOf, comboText, fileOf, fixed, joinCombo, keyOf, moment, ownFields, splitCombo, whole } from './format.js';
 import { hasText, t, tn } from './i18n.js';
 import { live } from './live.js';
 import { outbox } from './outbox.js';
 import { grade } from './scores.js';
 import { startPage } from './shell.js';
+import { retryButton } from './toast.js';
 
 const PREVIEW_MS = 200;
 const SUSPECTS = 12;
@@ -129,17 +130,11 @@ class QaConsole {
     };
     this.#allow(false);
     if (Object.values(this.#fields).every((input) => !input.value.trim())) return say('idle', t('qa.choose'), t('qa.choose_why'));
-    try {
-      const preview = await banPreview({ key });
-      if (turn !== this.#asked) return undefined;
-      if (preview.armsLeft === 0) return say('poor', t('ban.leaves_nothing'), previewText(preview));
-      this.#allow(true);
-      return say(preview.total > CONFIRM_ABOVE ? 'fair' : 'good', tn('qa.touches', preview.total), previewText(preview));
-    } catch (error) {
-      if (turn !== this.#asked) return undefined;
-      if (!(error instanceof ApiError)) throw error;
-      return say('poor', t('qa.no_preview'), error.message);
-    }
+    const preview = await orElse(banPreview({ key }), (error) => turn === this.#asked && say('poor', t('qa.no_preview'), error.message));
+    if (!preview || turn !== this.#asked) return undefined;
+    if (preview.armsLeft === 0) return say('poor', t('ban.leaves_nothing'), previewText(preview));
+    this.#allow(true);
+    return say(preview.total > CONFIRM_ABOVE ? 'fair' : 'good', tn('qa.touches', preview.total), previewText(preview));
   }
 
   async #ban() {
@@ -154,14 +149,12 @@ class QaConsole {
 
   // ------------------------------------------------------------ lists
   async refresh() {
-    try {
-      [this.#bans] = await Promise.all([getJSON('/api/bans'), this.#suspects(this.#order), this.#advise()]);
-      this.#bans.sort((a, b) => (b.ts ?? 0) - (a.ts ?? 0));
-      this.#drawBans();
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      byId('bans').replaceChildren(h('li.muted', { role: 'alert', text: t('qa.failed', { why: error.message }) }));
-    }
+    const found = await orElse(Promise.all([getJSON('/api/bans'), this.#suspects(this.#order), this.#advise()]), (error) => {
+      byId('bans').replaceChildren(h('li.muted', { role: 'alert' }, t('qa.failed', { why: error.message }), ' ', retryButton(() => this.refresh())));
+    });
+    if (!found) return;
+    this.#bans = found[0].sort((a, b) => (b.ts ?? 0) - (a.ts ?? 0));
+    this.#drawBans();
   }
 
   #drawBans() {
@@ -228,8 +221,8 @@ class QaConsole {
 
   /** @param {import('./clip_card.js').Found} clip */
   #suspect(clip) {
-    const key = clip.combo_key ?? comboOf(clip.params);
-    const { file } = splitName(clip.name);
+    const key = keyOf(clip);
+    const file = fileOf(clip.name);
     return h(
       'li.suspect',
       h('a', { href: watchUrl(clip.name), class: 'suspect-link', 'aria-label': t('qa.watch', { name: file }) }, poster(clip.name, clip.exists)),
@@ -251,7 +244,4 @@ async function lowest(sort, query) {
   return { ...found, items: found.items.reverse() };
 }
 
-startPage('qa').then(async () => {
-  const options = await orElse(getJSON('/api/options'), (error) => console.warn('the values to choose from could not be read:', error.message));
-  await new QaConsole(options ?? {}).start();
-});
+startPage('qa').then(async () => new QaConsole(await getOptions()).start());

@@ -1,6 +1,6 @@
 /** In which order, and which of them, clips come up for review; and how often one is shown a second time. Kept in the browser. */
-import { getJSON, newId, orElse } from './api.js';
-import { Emitter, button, debounce, h, options, select } from './dom.js';
+import { getOptions, newId } from './api.js';
+import { Emitter, button, debounce, h, options, select, stored } from './dom.js';
 import { fixed } from './format.js';
 import { t } from './i18n.js';
 
@@ -13,24 +13,24 @@ const RERANKED = new Set(['informative', 'disagree', 'best_predicted', 'worst_pr
 
 /** @typedef {{order: string, share: number, seed: string} & Record<string, any>} Settings */
 
-function stored() {
-  const usual = { order: 'newest', share: 0, seed: newId().slice(0, 8) };
-  try {
-    const found = JSON.parse(localStorage.getItem(STORE) ?? '{}');
-    return { ...usual, ...found, order: ORDERS.includes(found.order) ? found.order : usual.order };
-  } catch (error) {
-    console.warn('the settings of the queue cannot be read; the newest clips come first:', error.message);
-    return usual;
-  }
+function kept() {
+  const found = { order: 'newest', share: 0, seed: newId().slice(0, 8), ...stored(STORE, {}) };
+  return { ...found, order: ORDERS.includes(found.order) ? found.order : 'newest' };
 }
 
-/** Why a clip comes now: what the metrics say of it, and what the person said of others like it. */
-export const whyBadge = (why) =>
-  h('span.badge', { title: t(`queue.why_${why.of}`, { n: why.ratings }), text: t('queue.why', { auto: fixed(1 + 9 * why.score, 1), own: fixed(1 + 9 * why.rated, 1) }) });
+/** How a clip of the queue stands, and why it comes now: what the metrics say of it against what the person said of others like it. */
+export function standing({ clip: { order_why: why }, rated, skipped, gone, shared }) {
+  const all = [];
+  if (rated) all.push(h('span.badge', t('review.rated_as', { n: rated })));
+  if (skipped) all.push(h('span.badge', t('review.is_skipped')));
+  if (!rated && (gone || shared)) all.push(h('span.badge.fair', { title: t('review.elsewhere_why') }, t(gone ? 'review.elsewhere_rated' : 'review.elsewhere_shown')));
+  if (why && !rated) all.push(h('span.badge', { title: t(`queue.why_${why.of}`, { n: why.ratings }), text: t('queue.why', { auto: fixed(1 + 9 * why.score, 1), own: fixed(1 + 9 * why.rated, 1) }) }));
+  return all;
+}
 
 /** Events: `change` (another order or filter: load anew). */
 export class QueueBar extends Emitter {
-  settings = stored();
+  settings = kept();
   #note = h('span.muted.queue-note', { role: 'status' });
   /** @type {Record<string, HTMLSelectElement | HTMLInputElement>} */
   #inputs = {};
@@ -132,12 +132,11 @@ export class QueueBar extends Emitter {
 
   /** Values that occur, asked for when the filters are opened. */
   async #offer() {
-    const found = await orElse(getJSON('/api/options'), (error) => console.warn('the values to filter by are not known yet:', error.message));
-    if (!found) return;
-    const same = (values) => values.map((value) => [value, String(value)]);
+    const found = await getOptions();
+    const same = (values = []) => values.map((value) => [value, String(value)]);
     this.#fill('sampler', same(found.samplers));
     this.#fill('scheduler', same(found.schedulers));
-    this.#fill('size', found.sizes.map(([width, height]) => [`${width}x${height}`, `${width}×${height}`]));
+    this.#fill('size', (found.sizes ?? []).map(([width, height]) => [`${width}x${height}`, `${width}×${height}`]));
     this.#show();
   }
 }

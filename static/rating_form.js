@@ -2,7 +2,7 @@
  * What a person says about a clip: the overall mark, five finer ones, defects, reference, a note.
  * The form keeps a draft per clip in this tab, so that browsing away and a reload lose nothing.
  */
-import { Emitter, byId, h, icon, press } from './dom.js';
+import { Emitter, byId, h, icon, press, stored } from './dom.js';
 import { t } from './i18n.js';
 import { keys } from './shell.js';
 
@@ -80,8 +80,7 @@ export class RatingForm extends Emitter {
    */
   take(name, rating) {
     this.#name = name;
-    const stored = name && sessionStorage.getItem(DRAFTS + name);
-    this.#draft = stored ? JSON.parse(stored) : { ...rating };
+    this.#draft = stored(DRAFTS + name, { ...rating }, sessionStorage);
     this.#active = 0;
     this.#note.value = this.#draft.comments ?? '';
   }
@@ -146,6 +145,7 @@ export class RatingForm extends Emitter {
   }
 
   #hints() {
+    this.#note.placeholder = `${t('rate.note_hint')} (${keys.hint('note')})`;
     for (const element of [...this.#defects.children, this.#reference]) {
       element.querySelector('kbd').textContent = keys.hint(element.dataset.command);
     }

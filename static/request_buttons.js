@@ -1,6 +1,6 @@
 /** Buttons that ask the agent for a clip (this one once more, one like it, one with parameters chosen here) and the requests that still wait. */
 import { getJSON, newId, orElse, postJSON, watchUrl } from './api.js';
-import { button, h, select } from './dom.js';
+import { button, h, openDialog, select } from './dom.js';
 import { comboText, moment } from './format.js';
 import { t } from './i18n.js';
 import { live } from './live.js';
@@ -84,21 +84,16 @@ async function chooseParams(clip, ask) {
     chosen[name] = () => values[Number(list.value)];
     return h('label.field', h('span', t(`request.field_${name}`)), list);
   });
-  const dialog = h('dialog.dialog', { 'aria-labelledby': 'try-title' });
   const send = (event) => {
     event.preventDefault();
     const { size, ...wanted } = Object.fromEntries(FIELDS.map((name) => [name, chosen[name]()]));
     ask({ kind: 'try', name: clip.name, params: { ...wanted, width: size[0], height: size[1] } });
     dialog.close();
   };
-  dialog.append(
+  const dialog = openDialog('try-title',
     h('h2', { id: 'try-title', text: t('request.try_title') }),
     h('p.muted', t('request.try_why')),
     h('form.try-form', { on: { submit: send } },
       h('div.try-fields', ...fields),
-      h('div.row.end', button({ label: t('cancel'), class: 'quiet', onClick: () => dialog.close() }), h('button.btn.primary', { type: 'submit', text: t('request.ask') }))),
-  );
-  dialog.addEventListener('close', () => dialog.remove());
-  document.body.append(dialog);
-  dialog.showModal();
+      h('div.row.end', button({ label: t('cancel'), class: 'quiet', onClick: () => dialog.close() }), h('button.btn.primary', { type: 'submit', text: t('request.ask') }))));
 }

@@ -3,31 +3,30 @@ import { compareUrl, getResponse, orElse, watchUrl } from './api.js';
 import { ban } from './ban_wrapper.js';
 import { showAbout } from './combo_view.js';
 import { afterPaint, button, byId, clicksKeepFocus, debounce, h } from './dom.js';
-import { comboOf, fixed, splitCombo, splitName, whole } from './format.js';
+import { fileOf, fixed, keyOf, splitName, whole } from './format.js';
 import { t, tn } from './i18n.js';
 import { live } from './live.js';
 import { outbox } from './outbox.js';
 import { Player } from './player.js';
-import { QueueBar, whyBadge } from './queue_bar.js';
+import { Presence } from './presence.js';
+import { QueueBar, standing } from './queue_bar.js';
 import { RatingForm } from './rating_form.js';
 import { Repeats, rateBody } from './repeats.js';
 import { ReviewQueue } from './review_queue.js';
 import { keys, startPage } from './shell.js';
+import { Sitting } from './sitting.js';
+import { retryButton } from './toast.js';
 
 const PAGE = 60;
 const LOW = 8; // fewer clips ahead than this: ask for more
 const EDIT_PAUSE_MS = 700;
-const UNDO_DEPTH = 50;
 const START_MS = 100; // the clip on screen starts before another is loaded
 const AGAIN_MS = 3000; // after a failure to read the queue
-
-/** @typedef {{action: string, kind: 'rate'|'ban', clip: Record<string, any> & {name: string}, before: Record<string, any> | null}} Done */
+const GLANCE_MS = 1500; // a clip that another reviewer has is left within this time, before anybody could judge it
 
 class Review {
   queue = new ReviewQueue();
-  /** @type {Done[]} what Undo takes back, newest last; survives a reload of this tab */
-  #done = JSON.parse(sessionStorage.getItem('eva.done') ?? '[]');
-  #skipped = new Set(JSON.parse(sessionStorage.getItem('eva.skipped') ?? '[]'));
+  #sitting = new Sitting();
   #total = 0;
   #generated = 0;
   #pending = 0; // unrated clips, whatever the filters say
@@ -42,6 +41,8 @@ class Review {
   bar = new QueueBar();
   #repeats = new Repeats();
   player = new Player(byId('player'));
+  #presence = new Presence();
+  #arrived = 0; // when the queue brought the clip at hand up; 0 where a person went to it
 
   constructor() {
     byId('queue-bar').append(this.bar.element);
@@ -60,23 +61,27 @@ class Review {
       this.form.place(),
       this.#action('unusable', 'trash', ['x'], () => this.rate(1, ['unusable'])),
       this.#action('ban', 'ban', ['b'], () => this.ban()),
+      this.#action('compare', 'compare', ['c'], () => this.#open(compareUrl)),
       this.#action('undo', 'undo', ['Backspace', 'Ctrl+z'], () => this.undo()),
     );
     this.form.bindKeys();
     this.player.bindKeys();
-    const open = (url) => this.queue.current && location.assign(url(this.queue.current.clip.name));
-    keys.add('watch', ['Enter'], () => open(watchUrl), 'queue');
-    keys.add('compare', ['c'], () => open(compareUrl), 'queue');
+    keys.add('watch', ['Enter'], () => this.#open(watchUrl), 'queue');
     clicksKeepFocus(byId('main'));
-    addEventListener('pagehide', () => {
-      this.#saveEdit();
-      this.#keep();
-    });
+    addEventListener('pagehide', () => [this.#saveEdit(), this.#sitting.keep()]);
+    this.#presence.on('others', (found) => this.#others(found));
     live.on('changes', (changes) => this.#changes(changes));
-    live.on('reset', () => this.#refresh());
-    live.on('connection', (connected) => connected && this.#refresh());
+    live.onNews(() => this.#refreshSoon());
     live.on('stats', (stats) => this.#stats(stats));
     outbox.on('refused', ({ action }) => this.#refused(action));
+    this.player.message(t('review.loading'));
+    this.form.show('', null);
+    this.#counts();
+    this.#refresh();
+  }
+
+  #open(url) {
+    if (this.queue.current) location.assign(url(this.queue.current.clip.name));
   }
 
   /** A button that is also a key. */
@@ -85,11 +90,6 @@ class Review {
   }
 
   // ------------------------------------------------------------ loading
-  async start() {
-    this.player.message(t('review.loading'));
-    await this.#refresh();
-  }
-
   /** Asks for the newest unrated clips and takes in those not known yet. */
   async #refresh() {
     if (this.#loading) {
@@ -119,7 +119,7 @@ class Review {
   /** Another order or filter: everything but the clip at hand is asked for afresh. */
   async #anew() {
     this.#saveEdit();
-    this.queue = new ReviewQueue();
+    this.queue = Object.assign(new ReviewQueue(), { elsewhere: this.queue.elsewhere });
     await this.#refresh();
   }
 
@@ -136,7 +136,7 @@ class Review {
     for (const item of wanted.map((clip) => this.queue.find(clip.name))) if (item?.gone) item.gone = false; // a rating elsewhere was undone
     const fresh = wanted.filter((clip) => !this.queue.find(clip.name));
     const shown = await this.#repeats.mix(fresh, this.bar.settings.share, (name) => Boolean(this.queue.find(name)));
-    this.queue.add(shown, { soon, skipped: this.#skipped });
+    this.queue.add(shown, { soon, skipped: this.#sitting.skipped });
     this.#added = fresh.length;
     return clips.map((clip) => clip.name);
   }
@@ -153,15 +153,30 @@ class Review {
   }
 
   #failed(error) {
-    if (!this.queue.items.length) this.player.message(t('review.unreachable'), error.message, button({ label: t('retry'), onClick: () => this.#refresh() }));
+    if (!this.queue.items.length) this.player.message(t('review.unreachable'), error.message, retryButton(() => this.#refresh()));
     else console.warn('the queue could not be read:', error.message);
     setTimeout(() => this.#refreshSoon(), AGAIN_MS);
   }
 
   // ------------------------------------------------------------ showing
-  /** Brings the current clip's picture up at once; everything about it follows when that is on the screen. */
-  #show() {
+  /** Whether nobody can have judged the clip at hand yet. */
+  get #justArrived() {
+    return this.#arrived > 0 && performance.now() - this.#arrived < GLANCE_MS;
+  }
+
+  /** Goes to the next clip that wants a rating. */
+  #next() {
+    this.queue.advance();
+    this.#show();
+  }
+
+  /**
+   * Brings the current clip's picture up at once; everything about it follows when that is on the screen.
+   * @param {boolean} [chosen] a person went to it: it stays even if somebody else has it
+   */
+  #show(chosen = false) {
     const item = this.queue.current;
+    this.#arrived = chosen ? 0 : performance.now();
     this.player.show(item && { name: item.clip.name, fps: item.clip.fps, findings: item.clip.findings });
     this.form.take(item?.clip.name ?? '', item?.rating ?? null);
     if (!item) this.#end();
@@ -179,8 +194,9 @@ class Review {
     this.form.draw();
     if (item) this.#about(item.clip);
     this.#counts();
-    this.#keep();
+    this.#sitting.keep();
     this.queue.forget();
+    this.#presence.show(item?.clip.name ?? null);
     setTimeout(() => this.#preload(), START_MS);
     if (this.queue.ahead().length < LOW) this.#more();
   }
@@ -192,7 +208,7 @@ class Review {
   #about(clip) {
     const { folder, file } = splitName(clip.name);
     byId('clip-name').replaceChildren(h('span.muted', folder), h('a', { href: watchUrl(clip.name), text: file, title: t('review.open') }));
-    showAbout(comboKey(clip), { seed: clip.seed, seconds: clip.seconds, iteration: clip.iteration }, clip, clip.auto_metrics);
+    showAbout(keyOf(clip), { seed: clip.seed, seconds: clip.seconds, iteration: clip.iteration }, clip, clip.auto_metrics);
   }
 
   /** No clip to show: says why and what to do. */
@@ -201,54 +217,58 @@ class Review {
     byId('combo-links').replaceChildren();
     for (const id of ['combo', 'prompt', 'scores']) byId(id).replaceChildren(h('p.muted', '–'));
     const skipped = this.queue.skipped().length;
+    const shared = this.queue.left - skipped;
     const controls = [];
     if (skipped) controls.push(button({ label: tn('review.show_skipped', skipped), class: 'primary', onClick: () => this.#unskip() }));
     if (this.bar.filtered) controls.push(button({ label: t('queue.clear'), onClick: () => this.bar.clear() }));
-    if (this.#done.length) controls.push(button({ label: t('action.undo'), icon: 'undo', hint: keys.hint('undo'), onClick: () => this.undo() }));
+    if (this.#sitting.done.length) controls.push(button({ label: t('action.undo'), icon: 'undo', hint: keys.hint('undo'), onClick: () => this.undo() }));
     if (this.#generated) controls.push(h('a.btn', { href: '/search', text: t('review.to_search') }));
     if (this.bar.filtered && this.#pending) this.player.message(t('queue.none_match'), tn('queue.others', this.#pending), ...controls);
     else if (!this.#generated && !this.#ratedHere) this.player.message(t('review.none_yet'), t('review.none_yet_why'), ...controls);
+    else if (shared > 0) this.player.message(t('review.others_have'), tn('review.others_have_why', shared), ...controls);
     else this.player.message(t(skipped ? 'review.only_skipped' : 'review.all_done'), skipped ? tn('review.skipped_left', skipped) : t('review.all_done_why'), ...controls);
   }
 
   #counts() {
     const item = this.queue.current;
     const left = Math.max(this.#total, this.queue.left);
-    byId('left').textContent = tn('review.left', left, { n: whole(left) });
+    byId('left').textContent = this.queue.items.length || !this.#loading ? tn('review.left', left, { n: whole(left) }) : '';
     const minutes = (Date.now() - this.#started) / 60000;
     byId('pace').textContent = this.#ratedHere >= 3 ? t('review.pace', { n: this.#ratedHere, rate: fixed(this.#ratedHere / Math.max(minutes, 0.05), 1) }) : '';
-    const badges = [];
-    if (item?.rated) badges.push(h('span.badge', t('review.rated_as', { n: item.rated })));
-    if (item?.skipped) badges.push(h('span.badge', t('review.is_skipped')));
-    if (item?.clip.order_why && !item.rated) badges.push(whyBadge(item.clip.order_why));
-    byId('clip-badges').replaceChildren(...badges);
-    byId('act-undo').toggleAttribute('disabled', this.#done.length === 0);
+    byId('clip-badges').replaceChildren(...(item ? standing(item) : []));
+    byId('act-undo').toggleAttribute('disabled', this.#sitting.done.length === 0);
     byId('act-prev').toggleAttribute('disabled', this.queue.position === 0);
     byId('act-next').toggleAttribute('disabled', !item);
-    for (const id of ['skip', 'unusable', 'ban']) byId(`act-${id}`).toggleAttribute('disabled', !item);
+    for (const id of ['skip', 'unusable', 'ban', 'compare']) byId(`act-${id}`).toggleAttribute('disabled', !item);
   }
 
   #say(text) {
     byId('last').textContent = text;
   }
 
-  // ------------------------------------------------------------ acting
   /** @param {string[]} [defects] added to those chosen */
   rate(mark, defects = []) {
     const item = this.queue.current;
     if (!item) return;
-    const rating = this.form.ratingWith(mark, defects);
-    const action = outbox.add('rate', rateBody(item.clip, rating));
     this.#edited = null;
-    RatingForm.forget(item.clip.name);
-    this.#remember({ action: action.id, kind: 'rate', clip: item.clip, before: item.rating ?? null });
+    this.#send(item, mark, defects);
     if (item.rated === null && !item.clip.repeat) this.#total -= 1;
     this.#ratedHere += 1;
     item.rated = mark;
+    this.#say(t(defects.length ? 'review.said_unusable' : 'review.said', { n: mark, name: fileOf(item.clip.name) }));
+    this.#next();
+  }
+
+  #send(item, mark, defects = []) {
+    const rating = this.form.ratingWith(mark, defects);
+    this.#did('rate', outbox.add('rate', rateBody(item.clip, rating)), item);
+    RatingForm.forget(item.clip.name);
     item.rating = rating;
-    this.#say(t(defects.length ? 'review.said_unusable' : 'review.said', { n: mark, name: splitName(item.clip.name).file }));
-    this.queue.advance();
-    this.#show();
+  }
+
+  /** Undo can take it back. */
+  #did(kind, action, { clip, rating }) {
+    this.#sitting.remember({ action: action.id, kind, clip, before: rating ?? null });
   }
 
   /** Sends the changed details of a clip that is already rated. */
@@ -256,13 +276,9 @@ class Review {
     const item = this.#edited;
     this.#edited = null;
     if (!item?.rated || this.queue.current !== item) return;
-    const rating = this.form.ratingWith(item.rated);
-    const action = outbox.add('rate', rateBody(item.clip, rating));
-    RatingForm.forget(item.clip.name);
-    this.#remember({ action: action.id, kind: 'rate', clip: item.clip, before: item.rating ?? null });
-    item.rating = rating;
-    this.#keep();
-    this.#say(t('review.said_edit', { name: splitName(item.clip.name).file }));
+    this.#send(item, item.rated);
+    this.#sitting.keep();
+    this.#say(t('review.said_edit', { name: fileOf(item.clip.name) }));
     this.#counts();
   }
 
@@ -271,15 +287,15 @@ class Review {
     if (!item || this.#banning) return;
     this.#banning = true;
     try {
-      const key = comboKey(item.clip);
+      const key = keyOf(item.clip);
       const action = await ban({ name: item.clip.name, label: key ?? undefined }, { onUndo: () => this.undo(), quiet: true });
       if (!action) return;
-      this.#remember({ action: action.id, kind: 'ban', clip: item.clip, before: item.rating ?? null });
+      this.#did('ban', action, item);
       if (item.rated === null) this.#total -= 1;
       item.rated = 2;
       this.#say(t('review.said_ban', { combo: key ? key.replaceAll('|', ' · ') : item.clip.name }));
-      if (this.queue.current === item) this.queue.advance();
-      this.#show();
+      if (this.queue.current === item) this.#next();
+      else this.#counts();
     } finally {
       this.#banning = false;
     }
@@ -292,32 +308,27 @@ class Review {
     this.#saveEdit();
     if (item.rated === null) {
       item.skipped = true;
-      this.#skipped.add(item.clip.name);
+      this.#sitting.skipped.add(item.clip.name);
     }
-    this.#say(t('review.said_skip', { name: splitName(item.clip.name).file }));
-    this.queue.advance();
-    this.#show();
+    this.#say(t('review.said_skip', { name: fileOf(item.clip.name) }));
+    this.#next();
   }
 
   #unskip() {
-    this.#skipped.clear();
+    this.#sitting.skipped.clear();
     this.queue.unskip();
     this.#show();
   }
 
   browse(by) {
     this.#saveEdit();
-    if (this.queue.browse(by)) this.#show();
-    else if (by > 0) {
-      this.queue.position = this.queue.items.length;
-      this.#show();
-    }
+    if (this.queue.browse(by)) this.#show(true);
   }
 
   /** Takes the last action of this sitting back and shows its clip again, whatever the queue holds. */
   undo() {
     this.#edited = null;
-    const done = this.#done.pop();
+    const done = this.#sitting.done.pop();
     if (!done) {
       this.#say(t('review.nothing_to_undo'));
       return;
@@ -334,27 +345,15 @@ class Review {
       this.#ratedHere = Math.max(0, this.#ratedHere - 1);
     }
     RatingForm.forget(done.clip.name);
-    this.#show();
+    this.#show(true);
     // What was said beside the mark stays as a draft: usually only the mark was a slip.
     if (rating && done.kind === 'rate' && item.rated === null) this.form.restore(rating);
-    this.#say(t('review.said_undo', { name: splitName(done.clip.name).file }));
+    this.#say(t('review.said_undo', { name: fileOf(done.clip.name) }));
   }
 
-  #remember(done) {
-    this.#done = [...this.#done, done].slice(-UNDO_DEPTH);
-  }
-
-  /** What can be taken back and what was skipped outlive a reload of this tab. */
-  #keep() {
-    sessionStorage.setItem('eva.done', JSON.stringify(this.#done));
-    sessionStorage.setItem('eva.skipped', JSON.stringify([...this.#skipped]));
-  }
-
-  // ------------------------------------------------------------ what others do
   /** The server said no for good: the clip is unrated again. */
   #refused(action) {
-    this.#done = this.#done.filter((done) => done.action !== action.id);
-    this.#keep();
+    this.#sitting.forget(action.id);
     const item = this.queue.find(action.body.video_name ?? '');
     if (item && (action.kind === 'rate' || action.kind === 'ban')) {
       item.rated = null;
@@ -367,11 +366,29 @@ class Review {
   #changes(changes) {
     const waiting = new Set(outbox.waiting().map((action) => action.body.video_name));
     for (const { kind, name } of changes) {
-      if (kind === 'rating' && name && !waiting.has(name) && this.queue.find(name)?.rated === null) this.queue.drop(name);
+      const item = kind === 'rating' && name && !waiting.has(name) && this.queue.find(name);
+      if (!item || item.rated !== null) continue;
+      this.queue.drop(name);
+      if (item === this.queue.current && this.#justArrived) this.#next();
     }
-    this.#refreshSoon();
+    this.#counts();
   }
   #refreshSoon = debounce(() => this.#refresh(), 300);
+
+  /** Clips that other reviewers have on screen are left to them. One that both were given at once is left before anybody could judge it. */
+  #others({ others, name }) {
+    this.queue.elsewhere = others;
+    const item = this.queue.current;
+    if (!item) {
+      this.queue.advance();
+      if (this.queue.current) this.#show();
+      return;
+    }
+    if (item.clip.name !== name || item.rated !== null) return;
+    item.shared = others.has(name);
+    if (item.shared && this.#justArrived) this.#next();
+    else this.#counts();
+  }
 
   #stats(stats) {
     this.#generated = stats.total_generated ?? 0;
@@ -380,6 +397,4 @@ class Review {
   }
 }
 
-const comboKey = (clip) => clip.combo_key ?? (typeof clip.combo === 'string' && splitCombo(clip.combo) ? clip.combo : comboOf(clip.params));
-
-startPage('review').then(() => new Review().start());
+startPage('review').then(() => new Review());

@@ -5,7 +5,8 @@
 
 /**
  * @typedef {Record<string, any> & {name: string}} Clip
- * @typedef {{clip: Clip, rated: number | null, rating?: Record<string, any> | null, skipped: boolean, gone: boolean}} Item
+ * @typedef {{clip: Clip, rated: number | null, rating?: Record<string, any> | null, skipped: boolean, gone: boolean, shared?: boolean}} Item
+ * `gone`: somebody else rated it; `shared`: another reviewer has it on screen too.
  */
 
 export class ReviewQueue {
@@ -14,6 +15,8 @@ export class ReviewQueue {
   position = 0;
   /** @type {Set<string>} */
   #names = new Set();
+  /** Clips on the screens of other reviewers: they are left to them. @type {Set<string>} */
+  elsewhere = new Set();
   /** Arrivals enter behind the clips that are already loaded, so that nothing ready is thrown away. */
   static READY = 3;
   /** How many a person may browse back. */
@@ -45,7 +48,7 @@ export class ReviewQueue {
   }
 
   #open(item) {
-    return item.rated === null && !item.skipped && !item.gone;
+    return item.rated === null && !item.skipped && !item.gone && !this.elsewhere.has(item.clip.name);
   }
 
   /**
@@ -103,12 +106,12 @@ export class ReviewQueue {
     }
   }
 
-  /** Browses by one, rated clips too. @returns {boolean} false at the ends */
+  /** Browses by one, rated clips too; behind the last one lies the end. @returns {boolean} false before the first */
   browse(by) {
     let at = this.position + by;
     while (this.items[at]?.gone) at += by;
-    if (at < 0 || at >= this.items.length) return false;
-    this.position = at;
+    if (at < 0) return false;
+    this.position = Math.min(at, this.items.length);
     return true;
   }
 
@@ -119,9 +122,9 @@ export class ReviewQueue {
     if (this.position < 0) this.position = this.items.length;
   }
 
-  /** Someone else rated it, or its file went away: it is not offered any more. */
+  /** Someone else rated it: it is not offered any more. */
   drop(name) {
     const item = this.find(name);
-    if (item && item !== this.current) item.gone = true;
+    if (item) item.gone = true;
   }
 }

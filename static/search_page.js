@@ -1,13 +1,14 @@
 /** The search page: filters on the left, posters or a table on the right, and the query in the address. */
-import { getJSON, orElse, queryString } from './api.js';
+import { getJSON, getOptions, orElse, queryString } from './api.js';
 import { BulkActions, MOST } from './bulk_actions.js';
 import { posterCard, tableHead, tableRow } from './clip_card.js';
-import { button, byId, debounce, h, icon, options as choices, press } from './dom.js';
+import { byId, debounce, h, icon, options as choices, press } from './dom.js';
 import { comboText, joinCombo, splitCombo, whole } from './format.js';
 import { t, textOr, tn } from './i18n.js';
 import { live } from './live.js';
 import { METRICS } from './scores.js';
 import { keys, startPage } from './shell.js';
+import { retryButton } from './toast.js';
 import { VirtualList } from './virtual_list.js';
 
 const TYPING_MS = 250;
@@ -31,7 +32,7 @@ class SearchPage {
     this.#buildFilters(options);
     const sort = byId('sort');
     sort.append(...choices(SORTS.map((name) => [name, t(`sort.${name}`)])));
-    sort.addEventListener('change', () => this.#set({ sort: sort.value === 'newest' ? '' : sort.value }));
+    sort.addEventListener('change', () => this.#order(sort.value));
     for (const [id, view, symbol] of [['as-grid', 'grid', 'grid'], ['as-table', 'table', 'rows']]) {
       const element = byId(id);
       element.append(icon(symbol), h('span.btn-label', t(`search.as_${view}`)));
@@ -53,7 +54,7 @@ class SearchPage {
       byId('filters-toggle').setAttribute('aria-expanded', String(open));
     });
     addEventListener('popstate', () => this.#fromAddress());
-    const again = debounce(() => this.#list.reload({ keepPlace: true }).then(() => this.#count()), 400);
+    const again = debounce(() => this.#list.reload({ keepPlace: true }).then((done) => done && this.#count()), 400);
     live.onNews(again);
     keys.add('find', ['/'], () => this.#input('q').focus(), 'search');
     this.#fromAddress();
@@ -124,6 +125,16 @@ class SearchPage {
     this.#show();
   }
 
+  get #sort() {
+    return this.#query.sort ?? 'newest';
+  }
+
+  /** Sorts by that; chosen once more, the other way round. */
+  #order(by) {
+    const turned = by === this.#sort && !this.#query.order;
+    this.#set({ sort: by === 'newest' ? '' : by, order: turned ? (by === 'name' ? 'desc' : 'asc') : '' });
+  }
+
   #filters() {
     const { view: _, combo, size, ...rest } = this.#query;
     const [width, height] = (size ?? '').split('x');
@@ -144,13 +155,12 @@ class SearchPage {
     byId('list').dataset.view = view;
     const table = {
       rowHeight: 52, columnWidth: null, draw: (clip) => this.#selectable(tableRow(clip), clip),
-      head: () => tableHead(this.#query.sort ?? 'newest', (by) => this.#set({ sort: by === 'newest' ? '' : by })),
+      head: () => tableHead(this.#sort, Boolean(this.#query.order), (by) => this.#order(by)),
     };
     if (view !== this.#view || view === 'table') this.#list.reshape(view === 'table' ? table : this.#tile);
     this.#view = view;
     this.#active();
-    await this.#list.reload();
-    this.#count();
+    if (await this.#list.reload()) this.#count();
   }
 
   #count() {
@@ -159,7 +169,7 @@ class SearchPage {
     const list = byId('list');
     list.querySelector('.nothing')?.remove();
     if (total > 0) return;
-    const filtered = Object.keys(this.#filters()).filter((name) => name !== 'sort').length > 0;
+    const filtered = Object.keys(this.#filters()).filter((name) => !['sort', 'order'].includes(name)).length > 0;
     list.append(h('div.nothing', h('p.cover-title', t(filtered ? 'search.nothing' : 'search.empty')),
       h('p.muted', t(filtered ? 'search.nothing_why' : 'search.empty_why'))));
   }
@@ -191,7 +201,7 @@ class SearchPage {
   /** The filters in force, each with a way to take it off. */
   #active() {
     byId('export').setAttribute('href', `/api/export?${queryString(this.#filters())}`);
-    const shown = Object.entries(this.#query).filter(([name]) => !['sort', 'view'].includes(name));
+    const shown = Object.entries(this.#query).filter(([name]) => !['sort', 'order', 'view'].includes(name));
     byId('active').replaceChildren(...shown.map(([name, value]) => {
       const label = name === 'combo' ? comboText(value) : `${filterName(name)}: ${textOr(`filter.${name}.${value}`, value)}`;
       return h('button.chip.active-filter', { 'aria-label': t('search.remove', { what: label }), on: { click: () => this.#set({ [name]: '' }) } }, h('span', label), icon('close'));
@@ -203,13 +213,10 @@ class SearchPage {
     list.querySelector('.nothing')?.remove();
     byId('total').textContent = '';
     list.append(h('div.nothing', { role: 'alert' }, h('p.cover-title', t('search.failed')), h('p.muted', error.message),
-      button({ label: t('retry'), onClick: () => this.#show() })));
+      retryButton(() => this.#show())));
   }
 }
 
 const filterName = (name) => textOr(`filter.${name}`, name.replace(OWN, ''));
 
-startPage('search').then(async () => {
-  const options = await orElse(getJSON('/api/options'), (error) => console.warn('the values to choose from could not be read:', error.message));
-  return new SearchPage(options ?? {});
-});
+startPage('search').then(async () => new SearchPage(await getOptions()));

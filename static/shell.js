@@ -1,7 +1,7 @@
 /** What every page has: the head with its links, the agent's line, the state of saving, theme and language. */
 import { AgentStrip } from './agent_strip.js';
 import { getJSON } from './api.js';
-import { button, h, icon, select } from './dom.js';
+import { button, h, icon, loadIcons, select } from './dom.js';
 import { LANGUAGES, chooseLanguage, initI18n, language, t, tn } from './i18n.js';
 import { Keys } from './keys.js';
 import { live } from './live.js';
@@ -25,6 +25,7 @@ export const keys = new Keys();
  */
 export async function startPage(page) {
   let config = {};
+  loadIcons().catch((error) => console.warn('the icons could not be loaded:', error.message));
   const asked = getJSON('/api/config').then(
     (answer) => (config = answer),
     (error) => console.warn('the server did not tell its settings:', error.message),

@@ -1,5 +1,5 @@
 /** Short messages at the foot of the page, with a way to take back what they tell. */
-import { button, h, icon } from './dom.js';
+import { button, h, icon, openDialog } from './dom.js';
 import { t } from './i18n.js';
 
 const SHOWN_MS = 6000;
@@ -15,7 +15,10 @@ function place() {
   return box;
 }
 
-/** @param {{kind?: 'info'|'good'|'error', undo?: () => void, action?: {label: string, run: () => void}}} [options] */
+/** A button that tries again what failed. */
+export const retryButton = (run) => button({ label: t('retry'), class: 'small', onClick: run });
+
+/** @param {{kind?: 'info'|'good'|'error', undo?: () => void}} [options] */
 export function toast(text, options = {}) {
   const box = place();
   const kind = options.kind ?? 'info';
@@ -26,7 +29,6 @@ export function toast(text, options = {}) {
     kind === 'error' && icon('warn'),
     h('span.toast-text', text),
     options.undo && button({ label: t('undo'), icon: 'undo', class: 'quiet', onClick: () => { options.undo?.(); close(); } }),
-    options.action && button({ label: options.action.label, class: 'quiet', onClick: () => { options.action?.run(); close(); } }),
     button({ label: t('close'), icon: 'close', iconOnly: true, class: 'quiet', onClick: close }),
   );
   while (box.children.length >= AT_ONCE) box.firstElementChild?.remove();
@@ -51,7 +53,6 @@ export function toast(text, options = {}) {
 export function ask(options) {
   return new Promise((resolve) => {
     const reason = h('input', { type: 'text', class: 'input', id: 'ask-reason', maxlength: 300, value: options.reason ?? '' });
-    const dialog = h('dialog.dialog', { 'aria-labelledby': 'ask-title' });
     const form = h(
       'form',
       { method: 'dialog', class: 'stack' },
@@ -64,12 +65,9 @@ export function ask(options) {
         h('button', { type: 'submit', class: `btn ${options.danger ? 'danger' : 'primary'}`, value: 'ok', text: options.ok }),
       ),
     );
-    dialog.append(form);
+    const dialog = openDialog('ask-title', form);
     dialog.addEventListener('close', () => {
       resolve(dialog.returnValue === 'ok' ? reason.value.trim() : null);
-      dialog.remove();
     });
-    document.body.append(dialog);
-    dialog.showModal();
   });
 }

@@ -53,18 +53,19 @@ export class VirtualList {
     this.#layout();
   }
 
-  /** Forgets what is loaded and asks again. @param {{keepPlace?: boolean}} [options] @returns {Promise<void>} */
+  /** Forgets what is loaded and asks again. @param {{keepPlace?: boolean}} [options] @returns {Promise<boolean>} false: it failed, or a later one took over */
   async reload(options = {}) {
     this.#generation += 1;
     const generation = this.#generation;
     // The old rows stay on screen until the new ones are there: nothing blinks or jumps.
     const page = options.keepPlace ? Math.floor(this.#firstVisible() / PAGE) : 0;
     const fresh = await this.#ask(page, generation);
-    if (!fresh || generation !== this.#generation) return;
+    if (!fresh || generation !== this.#generation) return false;
     this.#pages = new Map([[page, fresh]]);
     if (!options.keepPlace) this.root.scrollTop = 0;
     this.#clear();
     this.#layout();
+    return true;
   }
 
   /** The loaded items from one name to another, both included; null where one is not loaded. */

@@ -4,7 +4,7 @@ import { ban } from './ban_wrapper.js';
 import { badges, fileName, poster } from './clip_card.js';
 import { longText, showAbout, siblingsUrl } from './combo_view.js';
 import { button, byId, clicksKeepFocus, debounce, h, press, segments } from './dom.js';
-import { comboOf, comboText, fileSize, fixed, moment, short, splitName } from './format.js';
+import { comboOf, comboText, fileSize, fixed, keyOf, moment, short, splitName } from './format.js';
 import { FramePlot } from './frame_plot.js';
 import { t, textOr } from './i18n.js';
 import { live } from './live.js';
@@ -13,7 +13,7 @@ import { Player } from './player.js';
 import { RatingForm } from './rating_form.js';
 import { requestButtons } from './request_buttons.js';
 import { keys, startPage } from './shell.js';
-import { toast } from './toast.js';
+import { retryButton, toast } from './toast.js';
 
 const ACTIONS_READ = 200;
 const SIBLINGS = 12;
@@ -61,9 +61,13 @@ class WatchPage {
       this.#missing(t('watch.no_name'), t('watch.no_name_why'));
       return;
     }
+    if (!this.#shown) {
+      this.player.message(t('loading'));
+      this.form.show('', null);
+    }
     await orElse(this.#read(), (error) => {
       if (error.status === 404) this.#missing(t('watch.unknown'), t('watch.unknown_why', { name: this.name }));
-      else if (!this.#shown) this.#missing(t('watch.failed'), error.message, button({ label: t('retry'), onClick: () => this.load() }));
+      else if (!this.#shown) this.#missing(t('watch.failed'), error.message, retryButton(() => this.load()));
     });
   }
 
@@ -79,6 +83,7 @@ class WatchPage {
   }
 
   #show(answer) {
+    byId('main').classList.remove('empty');
     const { folder, file } = splitName(this.name);
     document.title = `${file} · EVA`;
     const details = answer.details ?? {};
@@ -150,7 +155,7 @@ class WatchPage {
     }
     const filters = byPrompt ? { q: this.#prompt.slice(0, PROMPT_WORDS).replace(/\S*$/, (part) => (this.#prompt.length > PROMPT_WORDS ? '' : part)) } : { combo: this.#key };
     const { items, total } = await getJSON('/api/search', { ...filters, limit: SIBLINGS + 1 });
-    const same = (clip) => (byPrompt ? clip.prompt === this.#prompt : (clip.combo_key ?? comboOf(clip.params)) === this.#key);
+    const same = (clip) => (byPrompt ? clip.prompt === this.#prompt : keyOf(clip) === this.#key);
     const others = items.filter((clip) => clip.name !== this.name && same(clip)).slice(0, SIBLINGS);
     box.replaceChildren(...others.map((clip) => h('li', h('a', { href: watchUrl(clip.name), title: clip.name }, poster(clip.name, clip.exists),
       fileName(clip.name)), h('span.badges', ...badges(clip)))));

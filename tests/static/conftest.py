@@ -46,18 +46,18 @@ SPACE = {
 FRAMES = 24  # 1.5 s at 16 frames a second
 
 
-def render(path: Path, width: int, height: int, shade: int) -> None:
-    """A small H.264 clip: a bright square walks over a shaded ground."""
+def render(path: Path, width: int, height: int, shade: int, rate: int = 16, frames: int = FRAMES) -> None:
+    """A small H.264 clip: a bright square walks over a shaded ground. ``rate``: frames a second."""
     import av
     import numpy
 
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
-        stream: Any = container.add_stream("libx264", rate=16)
+        stream: Any = container.add_stream("libx264", rate=rate)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"preset": "ultrafast"}
-        for number in range(FRAMES):
+        for number in range(frames):
             picture = numpy.full((height, width, 3), shade, dtype=numpy.uint8)
-            left = 4 + number * (width - 32) // FRAMES
+            left = 4 + number * (width - 32) // frames
             picture[20:44, left : left + 24] = (240, 200, 90)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
@@ -75,15 +75,26 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, int], 
     return clips
 
 
+def picture_name(path: str, screen: str, lang: str, scheme: str) -> str:
+    """Of a page's picture: the page and how it was shown."""
+    name = (path.partition("?")[0].strip("/") or "review") + ("-table" if "table" in path else "")
+    return f"page-{name}-{screen}-{lang}-{scheme}"
+
+
+def keep_picture(page: Any, name: str) -> None:
+    """Saves what a page looks like, for a person to look at (git-ignored)."""
+    folder = PROJECT / "tests" / "artifacts"
+    folder.mkdir(exist_ok=True)
+    page.screenshot(path=folder / f"{name}.png")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: Any, call: Any) -> Generator[None, Any, Any]:
     """Keeps a picture of every open page of a test that failed."""
     report = yield
     if report.when == "call" and report.failed and "make_context" in item.funcargs:
-        folder = PROJECT / "tests" / "artifacts"
-        folder.mkdir(exist_ok=True)
         for number, page in enumerate(page for context in item.funcargs["make_context"].contexts for page in context.pages):
-            page.screenshot(path=folder / f"{item.name}-{number}.png")
+            keep_picture(page, f"{item.name}-{number}")
     return report
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.static.conftest import keep_picture, picture_name
+
 pytestmark = pytest.mark.e2e
 
 PAGES = {
@@ -54,6 +56,7 @@ def test_no_serious_finding_on_any_page_in_both_themes(make_site, make_context, 
         page.wait_for_selector(ready)
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
+            keep_picture(page, picture_name(path, screen, "en", scheme))
             if problems := findings(page, axe_script):
                 found[f"{path} {scheme}"] = problems
     assert found == {}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from eva_state.live import write_live
+from tests.static.conftest import keep_picture, picture_name
 
 pytestmark = pytest.mark.e2e
 
@@ -106,6 +107,10 @@ def test_no_page_is_wider_than_a_phone(make_site, make_context, lang):
     for path in PAGES:
         page.goto(site.url + path)
         settled(page)
+        if lang == "uk":
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                keep_picture(page, picture_name(path, "phone", "uk", scheme))
         for open_it in ("#queue-open", "#agent-open"):
             if page.locator(open_it).count():
                 page.locator(open_it).click()
@@ -172,6 +177,7 @@ def test_every_page_can_be_read_on_a_large_screen_in_ukrainian(make_site, make_c
         assert page.evaluate("document.documentElement.scrollWidth") <= 1440, path
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
+            keep_picture(page, picture_name(path, "desk", "uk", scheme))
             assert page.evaluate(CONTRAST) == [], f"{path} {scheme}"
 
 

@@ -32,6 +32,11 @@ def on_screen(page: Any) -> Any:
     return page.locator(".stage video.on")
 
 
+def present(page: Any) -> None:
+    """The server knows what this page shows."""
+    page.wait_for_function("() => performance.getEntriesByType('resource').some((entry) => entry.name.endsWith('/api/showing'))")
+
+
 def test_a_digit_rates_advances_and_is_recorded(site, page):
     open_review(page, site)
     assert current(page) == "clip_005.mp4"  # newest first
@@ -308,13 +313,53 @@ def test_a_file_that_is_no_video_is_told_and_can_be_skipped(make_site, page):
 def test_a_rating_made_elsewhere_leaves_the_queue(site, page, context):
     other = context.new_page()
     open_review(page, site)
+    present(page)
     open_review(other, site)
-    other.keyboard.press("s")
-    shows(other, "clip_004.mp4")
+    shows(other, "clip_004.mp4")  # 005 is on the other screen
     other.keyboard.press("7")
     saved(other)
     page.wait_for_function("() => document.getElementById('left').textContent === '5 left'")
     page.keyboard.press("6")
-    shows(page, "clip_003.mp4")  # 004 was rated in the other tab
+    shows(page, "clip_002.mp4")  # 004 was rated in the other tab, which shows 003 now
     saved(page)
     site.until(site.marks, {"clip_005.mp4": 6, "clip_004.mp4": 7})
+
+
+def test_two_reviewers_in_two_browsers_are_never_given_the_same_clip(make_site, make_context):
+    site = make_site(clips=14)
+    pages = [make_context().new_page() for _ in range(2)]
+    given: list[dict[str, int]] = [{}, {}]
+    for page in pages:
+        open_review(page, site)
+        present(page)
+    pages[1].wait_for_function("() => document.querySelector('#clip-name a').textContent !== 'clip_013.mp4'")
+    for turn in range(14):
+        page, mine = pages[turn % 2], given[turn % 2]
+        name = current(page)
+        mine[name] = 3 + 4 * (turn % 2)
+        page.keyboard.press(str(mine[name]))
+        if turn < 12:
+            page.wait_for_function("name => document.querySelector('#clip-name a')?.textContent !== name", arg=name)
+            # Whoever comes second to a clip leaves it at once; the other's screen is the only one with it.
+            apart = "other => { const mine = document.querySelector('#clip-name a')?.textContent; return mine && mine !== other; }"
+            page.wait_for_function(apart, arg=current(pages[1 - turn % 2]))
+    for page in pages:
+        saved(page)
+        page.wait_for_selector("text=All rated")
+    assert not given[0].keys() & given[1].keys() and len(given[0]) == len(given[1]) == 7
+    site.until(site.marks, given[0] | given[1])
+    assert site.journal().count('"type":"rating"') == 14
+
+
+def test_a_clip_that_another_rates_meanwhile_stays_with_a_word_and_a_new_mark_counts(site, page):
+    open_review(page, site)
+    page.evaluate(
+        "() => fetch('/api/rate', {method: 'POST', headers: {'Content-Type': 'application/json'},"
+        " body: JSON.stringify({video_name: 'clip_005.mp4', rating: {overall_quality: 2}})})"
+    )
+    page.wait_for_selector("#clip-badges >> text=rated elsewhere just now")
+    assert current(page) == "clip_005.mp4"
+    page.keyboard.press("9")
+    shows(page, "clip_004.mp4")
+    saved(page)
+    assert site.marks() == {"clip_005.mp4": 9}

@@ -52,6 +52,13 @@ def test_table_sorts_and_links_to_the_clip(make_site, page):
     page.click(".thead >> text=Mark")
     page.wait_for_function("() => document.querySelector('#list .tile-name')?.textContent === 'clip_002.mp4'")
     assert "sort=manual" in page.url
+    page.click(".thead >> text=Clip")
+    page.wait_for_function("() => document.querySelector('#list .tile-name')?.textContent === 'clip_000.mp4'")
+    page.click(".thead >> text=Clip ↑")
+    page.wait_for_function("() => document.querySelector('#list .tile-name')?.textContent === 'clip_008.mp4'")
+    assert "sort=name&order=desc" in page.url
+    page.click(".thead >> text=Mark")
+    page.wait_for_function("() => document.querySelector('#list .tile-name')?.textContent === 'clip_002.mp4'")
     page.click("#list .trow:not(.thead) a")
     page.wait_for_url("**/watch?name=clip_002.mp4")
 
