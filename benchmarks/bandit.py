@@ -8,9 +8,9 @@ With ``--results`` every figure is written to the file as soon as it is there, a
 stop with Ctrl-C, start again with the same command. Figures of changed code are made anew (``bandit_results``). Seeds
 go round the families and optimisers, so that a run stopped early has as many seeds of one as of the other.
 
-Parts: ``regret`` after so many pulls, ``minutes`` regret at equal GPU minutes, ``flight`` 8 pulls at once, to be held
-against ``regret``, ``human`` late ratings with a biased automatic score, ``speed`` CPU time of a choice. Every table gives the mean
-over seeds +- its standard error. The surfaces are in ``bandit_surfaces``, the rivals in ``bandit_rivals``.
+Parts: ``regret`` after so many pulls, ``minutes`` regret at equal GPU minutes, ``budget`` the same for EVA when it is told how many
+there are, to be held against ``minutes``, ``flight`` 8 pulls at once, to be held against ``regret``, ``human`` late ratings with a
+biased automatic score, ``speed`` CPU time of a choice. Every table gives the mean over seeds +- its standard error. The surfaces are in ``bandit_surfaces``, the rivals in ``bandit_rivals``.
 """
 
 # ruff: noqa: E402 - the number of threads must be set before numpy is imported
@@ -43,10 +43,11 @@ from benchmarks.bandit_surfaces import FAMILIES
 
 RESAMPLES = 4000
 MINUTES_RIVALS = ("random", "ucb1", "tpe")  # of the rivals, those that are also run by GPU minutes
-FLIGHT, HUMAN = ("8 at once",), ("unrated", "0 late", "20 late")
+BUDGET, FLIGHT, HUMAN = ("budget told",), ("8 at once",), ("unrated", "0 late", "20 late")
 TITLES = {
     "regret": "simple regret after so many pulls",
     "minutes": "simple regret at equal GPU minutes",
+    "budget": "simple regret of EVA told its budget of GPU minutes",
     "flight": "simple regret of EVA with pulls in flight",
     "human": "simple regret of EVA with a biased score, 30 % of the clips rated",
 }
@@ -185,7 +186,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first-seed", type=int, default=0, help="seeds 0 to 19 are for the tables, 100 and above for choosing settings")
-    parser.add_argument("--parts", default="regret,minutes,flight,human,speed")
+    parser.add_argument("--parts", default="regret,minutes,budget,flight,human,speed")
     parser.add_argument("--families", default=",".join(FAMILIES))
     parser.add_argument("--optimisers", default="eva,random,ucb1,tpe,optuna-gp,sklearn-gp", help=f"of {', '.join(OPTIMISERS)}")
     parser.add_argument("--pulls", type=_numbers, default=(30, 100, 300))
@@ -213,6 +214,7 @@ def main() -> int:
     plans = {
         "regret": (args.optimisers, args.pulls, "pulls"),
         "minutes": ([n for n in args.optimisers if n in MINUTES_RIVALS or n.startswith("eva")], args.minutes, "minutes"),
+        "budget": (list(BUDGET), args.minutes, "minutes"),
         "flight": (list(FLIGHT), args.pulls, "pulls"),
         "human": (list(HUMAN), args.human_pulls, "pulls"),
     }
@@ -224,7 +226,9 @@ def main() -> int:
                 fill(results, part, rows, args.families, seeds, points, args.jobs)
             table = Table(results, part, args.families, seeds, points)
             table.show(rows, unit, args.markdown)
-            if part == "flight":
+            if part == "budget":
+                table.ratios("budget told", "eva", "minutes")
+            elif part == "flight":
                 table.ratios("8 at once", "eva", "regret")
             elif part == "human":
                 table.gain_kept("20 late", "0 late", "unrated")

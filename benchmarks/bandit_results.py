@@ -23,7 +23,7 @@ from benchmarks.bandit_surfaces import make_surface
 ROOT = Path(__file__).resolve().parent.parent
 # What decides about a choice and the bet, in every part and beside it in one part; the other modules keep books and explain.
 DECIDING = ("kernel", "rows", "model", "fit", "policies")
-ALSO = {"minutes": ("cost",), "human": ("learner",)}
+ALSO = {"minutes": ("cost",), "budget": ("cost", "prices"), "human": ("learner",)}
 LIBRARIES = {
     "random": ("numpy",),
     "tpe": ("optuna",),

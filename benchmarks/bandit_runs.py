@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks.bandit_rivals import OPTIMISERS, Eva, Optimiser
 from benchmarks.bandit_surfaces import Surface, make_surface
+from eva_p1.bandit_prices import NothingFits
 
 RATED_SHARE = 0.3
 BIAS_LEVEL, BIAS_SD, HUMAN_SD = 0.1, 0.1, 0.05
@@ -50,6 +51,27 @@ def minutes_run(family: str, seed: int, who: str, points: tuple[int, ...]) -> li
             return out
         optimiser.tell(cell, _score(surface, cell, rng), float(surface.minutes[cell]))
     raise RuntimeError(f"{who} did not spend {points} minutes in {MOST_PULLS} pulls")
+
+
+def budget_run(family: str, seed: int, who: str, points: tuple[int, ...]) -> list[float]:
+    """Like ``minutes_run`` for EVA, but it is told what is left of the budget and ends when nothing fits any more: one run a point."""
+    out = []
+    for budget in points:
+        surface, rng = make_surface(family, seed), np.random.default_rng([seed, 1])
+        eva, left = Eva(surface.space, seed), float(budget)
+        for _ in range(MOST_PULLS):
+            try:
+                cell = eva.cell(eva.bandit.select_params(within=left, probe=True))
+            except NothingFits:
+                break
+            left -= float(surface.minutes[cell])
+            if left < 0:
+                break
+            eva.tell(cell, _score(surface, cell, rng), float(surface.minutes[cell]))
+        else:
+            raise RuntimeError(f"{who} did not spend {budget} minutes in {MOST_PULLS} pulls")
+        out.append(surface.best - float(surface.quality[eva.recommend()]))
+    return out
 
 
 def flight_run(family: str, seed: int, who: str, points: tuple[int, ...]) -> list[float]:
@@ -101,4 +123,4 @@ def human_run(family: str, seed: int, who: str, points: tuple[int, ...]) -> list
 
 
 Run = Callable[[str, int, str, tuple[int, ...]], list[float]]
-RUNS: dict[str, Run] = {"regret": regret_run, "minutes": minutes_run, "flight": flight_run, "human": human_run}
+RUNS: dict[str, Run] = {"regret": regret_run, "minutes": minutes_run, "budget": budget_run, "flight": flight_run, "human": human_run}
