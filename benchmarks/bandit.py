@@ -10,7 +10,8 @@ go round the families and optimisers, so that a run stopped early has as many se
 
 Parts: ``regret`` after so many pulls, ``minutes`` regret at equal GPU minutes, ``budget`` the same for EVA when it is told how many
 there are, to be held against ``minutes``, ``flight`` 8 pulls at once, to be held against ``regret``, ``human`` late ratings with a
-biased automatic score, ``speed`` CPU time of a choice. Every table gives the mean over seeds +- its standard error. The surfaces are in ``bandit_surfaces``, the rivals in ``bandit_rivals``.
+biased automatic score, ``speed`` CPU time of a choice. Every table gives the mean over seeds +- its standard error. The
+surfaces are in ``bandit_surfaces``, the rivals in ``bandit_rivals``.
 """
 
 # ruff: noqa: E402 - the number of threads must be set before numpy is imported
