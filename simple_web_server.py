@@ -53,11 +53,13 @@ def main(argv: list[str] | None = None) -> int:
     from eva_web.server import create_server
 
     signal.signal(signal.SIGTERM, _terminate)
+    gc.disable()  # a start only makes what stays
     try:
         with (
             StateStore(settings.state_dir, role="server", video_dir=settings.video_dir, takeover=flags.takeover, seen=Notes()) as store,
             ClipIndex(store, settings.video_dir) as index,
         ):
+            gc.enable()
             gc.freeze()  # what was loaded stays: the collector need not walk 100,000 clips again and again while somebody waits
             sys.setswitchinterval(SWITCH_SECONDS)
             server = create_server(settings, store, index, no_token=flags.no_token, access_log=flags.access_log)

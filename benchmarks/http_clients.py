@@ -75,7 +75,9 @@ def running_server(state: Path, videos: Path, *more: str) -> Iterator[tuple[int,
     port = free_port()
     command = [sys.executable, "simple_web_server.py", "--port", str(port), "--state-dir", str(state), "--video-dir", str(videos)]
     began = time.perf_counter()
-    process = subprocess.Popen([*command, "--log-level", "WARNING", *more], cwd=PROJECT, stdout=subprocess.DEVNULL)
+    # Where Python may not keep what it compiled, every start compiles the server anew, half a second: no user's does.
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    process = subprocess.Popen([*command, "--log-level", "WARNING", *more], cwd=PROJECT, stdout=subprocess.DEVNULL, env=environ)
     try:
         while True:
             try:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET
 
 from eva_state import documents, heads
-from eva_state.clip_rows import Judgement, Row, combo_of, defects_of, facets_of, judgement_of, number_or_none, tags_of
+from eva_state.clip_rows import Judgement, Row, combo_of, defects_of, facets_of, judgement_of, number_or_none, shortest, tags_of
 from eva_state.heads import NULL, ByParams, Params
 from eva_state.records import Record, dump
 from eva_state.registers import Clip, entry_in
@@ -112,6 +112,22 @@ def by_params() -> ByParams[Derived]:
     return ByParams[Derived](derived, NO_PARAMS)
 
 
+def _plain_facets(raw: msgspec.Raw) -> Facets | None:
+    """``facets_of`` of params as nearly all are, in a fraction of the time; None for any others."""
+    try:
+        p = heads.params_in(raw)
+    except msgspec.DecodeError:
+        return None
+    cfg = p.cfg_scale
+    if p.extra is not None or type(p.sampler) is not str or type(p.scheduler) is not str or type(cfg) not in (int, float):
+        return None
+    fps, steps, width, height = p.fps, p.steps, p.width, p.height
+    if not type(fps) is type(steps) is type(width) is type(height) is int or cfg - cfg != 0:
+        return None
+    words = ("sampler", p.sampler.strip()), ("scheduler", p.scheduler.strip())
+    return *words, ("fps", fps), ("cfg", shortest(cfg)), ("steps", steps), ("width", width), ("height", height), ("size", (width, height))
+
+
 class Notes:
     """Rows made while the store reads its journals: ``StateStore(..., seen=Notes())``. Each is of use while its records still hold."""
 
@@ -130,7 +146,9 @@ class Notes:
             return
         facets = None if combo is None else self._facets.get(combo)
         if facets is None:
-            combo, facets = self._derived(entry.params)
+            facets = None if combo is None else _plain_facets(entry.params)
+            if facets is None:
+                combo, facets = self._derived(entry.params)
             if combo is not None:
                 self._facets[combo] = facets
         text = text_of(name, entry.prompt)

@@ -109,6 +109,11 @@ _TEXTS_KEPT = 20_000  # a search space has fewer distinct params; where each cli
 T = TypeVar("T")
 
 
+def params_in(raw: msgspec.Raw) -> Params:
+    """Raises ``msgspec.DecodeError`` for what are no params."""
+    return _PARAMS(bytes(raw))
+
+
 class ByParams(Generic[T]):
     """``of(params)``, remembered by the params' text, for a fraction of the time of parsing them."""
 

@@ -122,7 +122,19 @@ def key_of(values: tuple[Any, ...]) -> str | None:
 
 @lru_cache(maxsize=65536, typed=True)
 def _key_of(*values: Any) -> str:
-    return intern(keys.combo_key(dict(zip((*PARAMS, "cfg"), values))))
+    return intern(_plain_key(*values) or keys.combo_key(dict(zip((*PARAMS, "cfg"), values))))
+
+
+def _plain_key(sampler: Any, scheduler: Any, fps: Any, cfg: Any, steps: Any, width: Any, height: Any) -> str | None:
+    """:func:`keys.combo_key` of values as nearly all are, in a tenth of the time; None for any others."""
+    whole = type(fps) is type(steps) is type(width) is type(height) is int and steps > 0 and width > 0 and height > 0
+    if not whole or type(sampler) is not str or type(scheduler) is not str or not sampler.isidentifier() or not scheduler.isidentifier():
+        return None
+    if type(cfg) is float and cfg.is_integer():
+        cfg = int(cfg)
+    elif type(cfg) is not int and (type(cfg) is not float or cfg - cfg != 0):
+        return None
+    return f"{sampler}|{scheduler}|{fps}|{cfg!r}|{steps}|{width}x{height}"
 
 
 def human_reward(rating: dict[str, Any]) -> float | None:

@@ -17,42 +17,22 @@ from eva_state.clip_index import SORTS, ClipIndex, Search
 from eva_state.clip_rows import FEW, Bits, rows_of
 from eva_state.clip_source import name_of_entry
 from eva_state.keys import matches
-from eva_state.store import StateStore
-
-NOW = 1_700_000_000.0
-PARAMS = {"sampler": "euler", "scheduler": "simple", "fps": 16, "cfg_scale": 3.5, "steps": 20, "width": 832, "height": 480}
-KEY = "euler|simple|16|3.5|20|832x480"
+from tests.eva_state.clip_world import KEY, NOW, World
 
 
-class World:
-    """A store, a folder and an index over both."""
+class Indexed(World):
+    """With an index over both."""
 
     def __init__(self, folder: Path):
-        self.videos = folder / "videos"
-        self.videos.mkdir()
-        self.now = NOW
-        self.store = StateStore(folder / "state", role="server", video_dir=self.videos, clock=lambda: self.now).start()
+        super().__init__(folder)
         self.index = self.open()
-        self.made = 0
 
     def open(self) -> ClipIndex:
         return ClipIndex(self.store, self.videos, clock=lambda: self.now)
 
     def file(self, name: str, data: bytes = b"data", age: float = 100.0) -> None:
-        path = self.videos / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        os.utime(path, (NOW - age, NOW - age))
+        super().file(name, data, age)
         self.index.refresh()
-
-    def entry(self, name: str, score: float = 0.5, **more: Any) -> None:
-        self.made += 1
-        params = {**PARAMS, **more.pop("params", {})}
-        entry = {"video": name, "timestamp": NOW + self.made, "prompt": "a red ball", "params": params, "score": score, **more}
-        self.store.generated(f"p{self.made}", entry, score, 1.0)
-
-    def rate(self, name: str, quality: float = 5, **more: Any) -> str:
-        return self.store.rate(name, {"overall_quality": quality, **more}).event_id
 
     def found(self, index: ClipIndex | None = None, **wanted: Any) -> list[str]:
         items, total = (index or self.index).search(Search(**wanted), 0, 500)
@@ -64,14 +44,14 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
+def world(tmp_path: Path) -> Iterator[Indexed]:
+    made = Indexed(tmp_path)
     yield made
     made.index.close()
     made.store.close()
 
 
-def test_the_three_sources_make_one_clip(world: World) -> None:
+def test_the_three_sources_make_one_clip(world: Indexed) -> None:
     world.file("a.mp4")
     world.entry("a.mp4", 0.7)
     world.rate("a.mp4", 8)
@@ -84,7 +64,7 @@ def test_the_three_sources_make_one_clip(world: World) -> None:
     assert (item["score"], item["manual_overall"], item["exists"]) == (0.7, 8, True)
 
 
-def test_a_rating_leaves_the_queue_at_once_and_undo_brings_it_back(world: World) -> None:
+def test_a_rating_leaves_the_queue_at_once_and_undo_brings_it_back(world: Indexed) -> None:
     world.file("a.mp4")
     world.file("b.mp4", age=50)
     assert world.queue() == ["b.mp4", "a.mp4"]
@@ -95,13 +75,13 @@ def test_a_rating_leaves_the_queue_at_once_and_undo_brings_it_back(world: World)
     assert world.index.counts()["avg_rating"] is None
 
 
-def test_a_generated_clip_shows_without_waiting_for_the_folder_watch(world: World) -> None:
+def test_a_generated_clip_shows_without_waiting_for_the_folder_watch(world: Indexed) -> None:
     (world.videos / "new.mp4").write_bytes(b"data")
     world.entry("new.mp4")
     assert world.queue() == ["new.mp4"]
 
 
-def test_a_removed_file_leaves_the_queue_and_keeps_its_history(world: World) -> None:
+def test_a_removed_file_leaves_the_queue_and_keeps_its_history(world: Indexed) -> None:
     world.file("a.mp4")
     world.entry("a.mp4")
     (world.videos / "a.mp4").unlink()
@@ -109,14 +89,14 @@ def test_a_removed_file_leaves_the_queue_and_keeps_its_history(world: World) -> 
     assert world.queue() == [] and world.found(exists=False) == ["a.mp4"]
 
 
-def test_a_file_without_traces_is_forgotten(world: World) -> None:
+def test_a_file_without_traces_is_forgotten(world: Indexed) -> None:
     world.file("a.mp4")
     (world.videos / "a.mp4").unlink()
     world.index.refresh()
     assert world.found() == [] and not world.index.knows("a.mp4")
 
 
-def test_knows(world: World) -> None:
+def test_knows(world: Indexed) -> None:
     world.file("a.mp4")
     world.rate("rated.mp4")
     world.entry("made.mp4")
@@ -125,7 +105,7 @@ def test_knows(world: World) -> None:
 
 
 # ---------------------------------------------------------------- moved files
-def test_a_moved_file_keeps_its_history(world: World) -> None:
+def test_a_moved_file_keeps_its_history(world: Indexed) -> None:
     world.entry("old/a.mp4", 0.9)
     world.rate("old/a.mp4", 7)
     world.file("new/a.mp4")
@@ -137,7 +117,7 @@ def test_a_moved_file_keeps_its_history(world: World) -> None:
     reopened.close()
 
 
-def test_a_moved_file_is_marked_as_matched_by_its_base_name(world: World) -> None:
+def test_a_moved_file_is_marked_as_matched_by_its_base_name(world: Indexed) -> None:
     world.entry("old/a.mp4")
     world.file("new/a.mp4")
     item = world.index.videos(0, 10)[0][0]
@@ -147,7 +127,7 @@ def test_a_moved_file_is_marked_as_matched_by_its_base_name(world: World) -> Non
     assert found == {"old/a.mp4": "exact", "new/a.mp4": "none"}
 
 
-def test_two_that_could_be_meant_match_nothing(world: World) -> None:
+def test_two_that_could_be_meant_match_nothing(world: Indexed) -> None:
     world.entry("x/a.mp4")
     world.entry("y/a.mp4")
     world.file("new/a.mp4")
@@ -155,14 +135,14 @@ def test_two_that_could_be_meant_match_nothing(world: World) -> None:
     assert world.index.videos(0, 10)[0][0]["match_method"] == "none"
 
 
-def test_one_history_entry_is_not_given_to_two_files(world: World) -> None:
+def test_one_history_entry_is_not_given_to_two_files(world: Indexed) -> None:
     world.entry("old/a.mp4")
     world.file("one/a.mp4")
     world.file("two/a.mp4")
     assert sorted(item["match_method"] for item in world.index.videos(0, 10)[0]) == ["basename", "none"]
 
 
-def test_a_moved_file_that_goes_gives_its_history_back(world: World) -> None:
+def test_a_moved_file_that_goes_gives_its_history_back(world: Indexed) -> None:
     world.entry("old/a.mp4")
     world.file("new/a.mp4")
     (world.videos / "new/a.mp4").unlink()
@@ -189,7 +169,7 @@ def test_name_of_entry(entry: dict[str, Any], expected: str | None) -> None:
 
 
 # ---------------------------------------------------------------- bans, summaries, changes
-def test_bans_mark_clips_by_key_and_by_pattern(world: World) -> None:
+def test_bans_mark_clips_by_key_and_by_pattern(world: Indexed) -> None:
     world.entry("a.mp4")
     world.entry("b.mp4", params={"steps": 30})
     world.entry("c.mp4", params={"sampler": "heun"})
@@ -203,7 +183,7 @@ def test_bans_mark_clips_by_key_and_by_pattern(world: World) -> None:
     assert world.found(banned=True) == ["a.mp4"]
 
 
-def test_affected(world: World) -> None:
+def test_affected(world: Indexed) -> None:
     for number in range(3):
         world.file(f"{number}.mp4")
         world.entry(f"{number}.mp4", params={"steps": 20 + 10 * (number == 2)})
@@ -213,7 +193,7 @@ def test_affected(world: World) -> None:
     assert world.index.affected("x|*|*|*|*|*") == {"queued": 0, "rated": 0, "rated_mean": None}
 
 
-def test_rated_today(world: World) -> None:
+def test_rated_today(world: Indexed) -> None:
     world.rate("a.mp4")
     assert world.index.counts()["rated_today"] == 1
     world.rate("a.mp4")
@@ -222,7 +202,7 @@ def test_rated_today(world: World) -> None:
     assert world.index.counts()["rated_today"] == 0
 
 
-def test_changes_since(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changes_since(world: Indexed, monkeypatch: pytest.MonkeyPatch) -> None:
     start = world.index.version
     assert world.index.changes_since(start) == (start, [])
     world.file("a.mp4")
@@ -236,7 +216,7 @@ def test_changes_since(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert world.index.changes_since(start)[1] is None
 
 
-def test_the_watch_finds_new_files(world: World) -> None:
+def test_the_watch_finds_new_files(world: Indexed) -> None:
     import time
 
     index = ClipIndex(world.store, world.videos, clock=lambda: world.now, scan_interval=0.02)
@@ -251,7 +231,7 @@ def test_the_watch_finds_new_files(world: World) -> None:
 
 
 # ---------------------------------------------------------------- against a plain reading
-def plainly(world: World, wanted: Search) -> set[str]:
+def plainly(world: Indexed, wanted: Search) -> set[str]:
     """What the search must find, read from the store and the folder without any index."""
     bans = list(world.store.bans())
     files = {str(path.relative_to(world.videos)) for path in world.videos.rglob("*.mp4")}
@@ -294,7 +274,7 @@ searches = st.builds(
 )
 
 
-def act(world: World, kind: str, name: str, number: int) -> None:
+def act(world: Indexed, kind: str, name: str, number: int) -> None:
     chance = random.Random(number)
     if kind == "file":
         world.file(name, b"x" * chance.randint(1, 9))
@@ -320,7 +300,7 @@ def act(world: World, kind: str, name: str, number: int) -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(actions, max_size=15), st.lists(searches, min_size=3, max_size=6))
 def test_any_history_is_searched_like_a_plain_reading(tmp_path_factory: Any, steps: list[Any], wanted: list[Search]) -> None:
-    world = World(tmp_path_factory.mktemp("world"))
+    world = Indexed(tmp_path_factory.mktemp("world"))
     try:
         for number, step in enumerate(steps):
             act(world, *step)
@@ -340,7 +320,7 @@ def test_any_history_is_searched_like_a_plain_reading(tmp_path_factory: Any, ste
 
 
 @pytest.mark.parametrize("sort", SORTS)
-def test_pages_cover_everything_once(world: World, sort: str) -> None:
+def test_pages_cover_everything_once(world: Indexed, sort: str) -> None:
     for number in range(23):
         world.file(f"{number}.mp4", age=100 + number)
         if number % 2:
@@ -372,7 +352,7 @@ def test_bits_beyond_a_few() -> None:
     assert bits.as_int().bit_count() == 5 * FEW - 1 and 4 not in bits and 6 in bits and 10**7 not in bits
 
 
-def test_questions_do_not_read_files(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_questions_do_not_read_files(world: Indexed, monkeypatch: pytest.MonkeyPatch) -> None:
     world.file("a.mp4")
     world.entry("a.mp4")
     world.index.counts()

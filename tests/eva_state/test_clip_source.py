@@ -11,43 +11,20 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from eva_state import registers
 from eva_state.clip_index import SORTS, ClipIndex, Search
 from eva_state.clip_orders import UNBUILT_PAGES, Order
-from eva_state.clip_rows import Row
-from eva_state.clip_source import Notes
+from eva_state.clip_rows import Row, facets_of
+from eva_state.clip_source import Notes, _plain_facets
+from eva_state.keys import combo_key
+from eva_state.records import dump, plain
 from eva_state.review_order import ReviewOrder
 from eva_state.store import StateStore
 from eva_state.video_folder import ClipFile, VideoFolder
-
-NOW = 1_700_000_000.0
-PARAMS = {"sampler": "euler", "scheduler": "simple", "fps": 16, "cfg_scale": 3.5, "steps": 20, "width": 832, "height": 480}
-KEY = "euler|simple|16|3.5|20|832x480"
-
-
-class World:
-    """A store with a folder of clips."""
-
-    def __init__(self, folder: Path):
-        self.videos = folder / "videos"
-        self.videos.mkdir()
-        self.store = StateStore(folder / "state", role="server", video_dir=self.videos, clock=lambda: NOW).start()
-        self.made = 0
-
-    def file(self, name: str) -> None:
-        path = self.videos / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"data")
-        os.utime(path, (NOW - 100, NOW - 100))
-
-    def entry(self, name: str, score: float | None = 0.5, **more: Any) -> None:
-        self.made += 1
-        params = {**PARAMS, **more.pop("params", {})}
-        entry = {"video": name, "timestamp": NOW + self.made, "prompt": "a red ball", "params": params, "score": score, **more}
-        self.store.generated(f"p{self.made}", entry, score, 1.0)
-
-    def rate(self, name: str, quality: float = 5, **more: Any) -> str:
-        return self.store.rate(name, {"overall_quality": quality, **more}).event_id
+from tests.eva_state.clip_world import KEY, NOW, World
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -268,3 +245,32 @@ def test_the_watch_of_the_folder_warms_the_index_up(tmp_path: Path) -> None:
             assert all(order.built for order in index._table._orders.values()) and "_facets" in vars(index._table)
     finally:
         world.store.close()
+
+
+ODD = st.one_of(st.integers(-2, 40), st.floats(), st.sampled_from([7.0, 3.5, 1e22, True, None, "7", "7.50", "", " euler ", "a|b", [], {}]))
+
+
+FIELDS = {
+    **dict.fromkeys(("sampler", "scheduler"), ODD | st.sampled_from(["euler", "uni_pc"])),
+    **dict.fromkeys(("fps", "cfg_scale", "cfg", "steps", "width", "height", "extra"), ODD),
+}
+
+
+@given(st.fixed_dictionaries({}, optional=FIELDS))
+def test_what_is_quick_about_ordinary_params_says_the_same(params: dict[str, Any]) -> None:
+    params = json.loads(dump(plain(params)))
+    raw = msgspec.Raw(dump(params))
+    found = _plain_facets(raw)
+    assert found is None or found == facets_of(params)
+    values = [params.get(name) for name in ("sampler", "scheduler", "fps", "cfg_scale", "steps", "width", "height")]
+    try:
+        expected = combo_key({name: value for name, value in params.items() if name not in ("extra", "cfg")})
+    except ValueError:
+        expected = None
+    assert registers._plain_key(*values) in (None, expected)
+
+
+def test_ordinary_params_take_the_quick_way() -> None:
+    params = {"sampler": "euler", "scheduler": "simple", "fps": 16, "cfg_scale": 7.0, "steps": 20, "width": 832, "height": 480}
+    assert _plain_facets(msgspec.Raw(dump(params))) == facets_of(params)
+    assert registers._plain_key(*params.values()) == combo_key(params) == "euler|simple|16|7|20|832x480"
