@@ -85,7 +85,7 @@ def _node_sentence(error: Mapping[str, Any], node_class: str, info: ObjectInfo) 
         options = list(spec.options) if spec and spec.options is not None else options_of({node_class: info(node_class)}, node_class, name)
         if options is None:
             return f"{name} is {value!r}, which the server does not offer."
-        return not_in_list_sentence(name, value, options)
+        return not_in_list_sentence(node_class, name, value, options)
     if kind == "required_input_missing":
         return f"the required input {name!r} is missing."
     if kind == "value_smaller_than_min" and spec:

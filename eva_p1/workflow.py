@@ -26,12 +26,12 @@ __all__ = [
 ]  # fmt: skip
 
 
-def read_json(path: Path) -> Any:
-    """The JSON in a file. Raises :class:`WorkflowError` naming the file and what to do."""
+def read_json(path: Path, what: str = "a workflow saved by ComfyUI (Workflow menu: Export or Export (API))") -> Any:
+    """The JSON in a file: ``what``. Raises :class:`WorkflowError` naming the file and what to do."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise WorkflowError(f"{path}: no such file; give a workflow saved by ComfyUI (Workflow menu: Export or Export (API))") from None
+        raise WorkflowError(f"{path}: no such file; give {what}") from None
     except IsADirectoryError:
         raise WorkflowError(f"{path} is a folder; give a workflow file") from None
     except UnicodeDecodeError as error:
@@ -84,7 +84,7 @@ def load_workflow(path: Path | str, object_info: Mapping[str, Any] | None = None
 # ---------------------------------------------------------------- command line
 def _object_info(arguments: argparse.Namespace) -> dict[str, Any] | None:
     if arguments.object_info:
-        data = read_json(Path(arguments.object_info))
+        data = read_json(Path(arguments.object_info), "a saved answer of GET /object_info")
         if not isinstance(data, dict):
             raise WorkflowError(
                 f"{arguments.object_info} is not what a server answers to /object_info: an object of node classes is expected"

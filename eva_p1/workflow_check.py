@@ -16,6 +16,17 @@ from eva_p1.workflow_roles import REQUIRED_ROLES, find_roles
 from eva_p1.workflow_schema import InputSpec, nearest, node_inputs
 
 _DYNAMIC_PREFIX = "COMFY_"  # COMFY_AUTOGROW_V3, COMFY_DYNAMICCOMBO_V3 and kin: their inputs are named by the server while validating
+MODEL_ENDINGS = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".gguf", ".onnx")
+# Part of CLASS.INPUT -> folder below models/ (https://github.com/comfyanonymous/ComfyUI/blob/master/folder_paths.py).
+MODEL_FOLDERS = (
+    ("visionloader", "clip_vision"),
+    ("unet", "diffusion_models"),
+    ("clip_name", "text_encoders"),
+    ("vae", "vae"),
+    ("lora", "loras"),
+    ("ckpt", "checkpoints"),
+    ("control_net", "controlnet"),
+)
 _NUMBERS: dict[str, type] = {"INT": int, "FLOAT": float}
 
 
@@ -90,7 +101,7 @@ def _node(graph: Mapping[str, Any], node_id: str, object_info: Mapping[str, Any]
         if isinstance(value, list):
             problem = _link(graph, where, node_id, spec, value, object_info)
         else:
-            problem = _value(where, node_id, spec, value)
+            problem = _value(where, node_id, name, spec, value)
         if problem:
             yield problem
 
@@ -137,7 +148,7 @@ def types_match(received: Any, wanted: str) -> bool:
     return not {part.strip() for part in str(received).split(",")}.isdisjoint(part.strip() for part in wanted.split(","))
 
 
-def _value(where: str, node_id: str, spec: InputSpec, value: Any) -> Problem | None:
+def _value(where: str, node_id: str, node_class: str, spec: InputSpec, value: Any) -> Problem | None:
     def problem(kind: str, text: str) -> Problem:
         return Problem(kind, f"{where}: {text}", node_id, spec.name)
 
@@ -155,17 +166,21 @@ def _value(where: str, node_id: str, spec: InputSpec, value: Any) -> Problem | N
             if isinstance(limit, (int, float)) and not math.isnan(number) and wrong(number, limit):
                 return problem(kind, f"{spec.name} is {number}, the {word} value allowed is {limit}.")
     elif spec.type == "COMBO" and spec.options is not None and not spec.config.get("multiselect") and value not in spec.options:
-        return problem("value_not_in_list", not_in_list_sentence(spec.name, value, list(spec.options)))
+        return problem("value_not_in_list", not_in_list_sentence(node_class, spec.name, value, list(spec.options)))
     return None
 
 
-def not_in_list_sentence(name: str, value: Any, options: list[Any]) -> str:
-    """One wording for a value the server does not offer, with the nearest it does."""
+def not_in_list_sentence(node_class: str, name: str, value: Any, options: list[Any]) -> str:
+    """One wording for a value the server does not offer, with the nearest it does, and where a model belongs."""
+    mend = ""
+    if isinstance(value, str) and value.lower().endswith(MODEL_ENDINGS):
+        folder = next((folder for part, folder in MODEL_FOLDERS if part in f"{node_class}.{name}".lower()), "")
+        mend = f" Put the file into ComfyUI's models{'/' if folder else ''}{folder} folder, or choose one the server has."
     if not options:
-        return f"{name} is {value!r}, but the server has nothing to choose from there (no such file is installed)."
+        return f"{name} is {value!r}, but the server has nothing to choose from there (no such file is installed).{mend}"
     shown = ", ".join(repr(option) for option in (options if len(options) <= 6 else nearest(value, options)))
     kind = "allowed values" if len(options) <= 6 else f"the nearest of {len(options)} allowed values"
-    return f"{name} is {value!r}, which the server does not offer; {kind}: {shown}."
+    return f"{name} is {value!r}, which the server does not offer; {kind}: {shown}.{mend}"
 
 
 def _cycles(graph: Mapping[str, Any]) -> list[Problem]:

@@ -44,9 +44,13 @@ def convert_workflow(
     """
     if not is_ui_format(data):
         raise WorkflowError(f"{name} is not in ComfyUI's UI format: it has no list of nodes")
-    groups = (data.get("extra") or {}).get("groupNodes") if isinstance(data.get("extra"), Mapping) else None
-    if groups and any(isinstance(n, Mapping) and str(n.get("type", "")).startswith(("workflow/", "workflow>")) for n in data["nodes"]):
-        raise WorkflowError(f"{name} uses group nodes, which ComfyUI replaced by subgraphs: open it there, ungroup them, and save again")
+    groups = [n for n in data["nodes"] if isinstance(n, Mapping) and str(n.get("type", "")).startswith(("workflow/", "workflow>"))]
+    if groups:
+        shown = ", ".join(f"{str(n.get('title') or str(n['type'])[9:])!r} (node {n.get('id')})" for n in groups)
+        raise WorkflowError(
+            f"{name} uses group nodes, which ComfyUI replaced by subgraphs: {shown}. In ComfyUI, right-click each, choose "
+            "'Convert to nodes', and save again, or use Workflow > Export (API)"
+        )
     reader = Reader(data, object_info, name)
     if reader.unknown:
         raise WorkflowError(

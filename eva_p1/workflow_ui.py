@@ -27,6 +27,9 @@ VIRTUAL = NOTES | SETTERS | GETTERS | {
     "Fast Bypasser (rgthree)", "Fast Groups Muter (rgthree)", "Fast Groups Bypasser (rgthree)", "Mute / Bypass Relay (rgthree)",
     "Mute / Bypass Repeater (rgthree)", "Fast Actions Button (rgthree)",
 }  # fmt: skip
+# Nodes that link others without lines being drawn (https://github.com/chrisgoringe/cg-use-everywhere). Only their browser code does it, and
+# it writes down which links it made: ``extra.ue_links`` of the graph (js/use_everywhere_graph_analysis.js there).
+EVERYWHERE = ("Anything Everywhere", "Prompts Everywhere", "Seed Everywhere")
 
 
 @dataclass
@@ -62,10 +65,20 @@ class Node:
     output_links: list[list[Any]] = field(default_factory=list)
     widgets: dict[str, Widget] = field(default_factory=dict)
     inner: Graph | None = None
+    saved: list[str] = field(default_factory=list)  # names of the inputs in the order of the file
+    left_out: bool = False  # unknown to the server, and nothing is lost without it
 
     @property
     def virtual(self) -> bool:
-        return self.inner is not None or self.type in VIRTUAL
+        return self.inner is not None or self.left_out or self.type in VIRTUAL
+
+    @property
+    def off(self) -> bool:
+        return self.mode in (MUTED, BYPASSED)
+
+    @property
+    def everywhere(self) -> bool:
+        return self.type.startswith(EVERYWHERE)
 
 
 @dataclass
@@ -111,7 +124,40 @@ class Reader:
                 raise WorkflowError(f"{self._name}: {name} holds a node without id or type; save the workflow again in ComfyUI")
             node = self._node(item)
             graph.nodes[node.id] = node
+        self._link_everywhere(graph, raw.get("extra"))
         return graph
+
+    def _link_everywhere(self, graph: Graph, extra: Any) -> None:
+        """Links made without lines. Raises :class:`WorkflowError` naming the nodes where the file does not hold them."""
+        made = extra.get("ue_links") if isinstance(extra, Mapping) else None
+        if not isinstance(made, list):
+            at_work = [node for node in graph.nodes.values() if node.everywhere and not node.off and any(slot.link for slot in node.inputs)]
+            if at_work:
+                named = ", ".join(f"{node.title!r} (node {node.id})" for node in at_work)
+                raise WorkflowError(
+                    f"{self._name}: {named} links other nodes without lines, and the file does not say which. In ComfyUI, right-click the "
+                    "background, choose 'Convert all UEs to real links' and save again, or use Workflow > Export (API)"
+                )
+            return
+        for number, item in enumerate(made):
+            item = item if isinstance(item, Mapping) else {}
+            controller, target = graph.nodes.get(str(item.get("controller"))), str(item.get("downstream"))
+            slots = (item.get("upstream_slot"), item.get("downstream_slot"))
+            if controller is None or controller.off or not all(isinstance(slot, int) for slot in slots):
+                continue  # left from an earlier state of the graph
+            origin_slot, index = int(slots[0] or 0), int(slots[1] or 0)
+            link_id = ("everywhere", number)
+            if target == OUTPUT_NODE and index < len(graph.outputs):
+                graph.outputs[index][2].insert(0, link_id)
+            elif target in graph.nodes and index < len(graph.nodes[target].saved):
+                node = graph.nodes[target]
+                slot = next((slot for slot in node.inputs if slot.name == node.saved[index]), None)
+                if slot is None:
+                    continue
+                slot.link = link_id
+            else:
+                continue
+            graph.links[link_id] = Link(str(item.get("upstream")), origin_slot, target, index)
 
     def _definition(self, subgraph_id: str) -> Graph:
         if subgraph_id in self._open:
@@ -137,6 +183,7 @@ class Reader:
             raw_values=raw.get("widgets_values"),
         )
         saved = [slot for slot in raw.get("inputs") or () if isinstance(slot, Mapping)]
+        node.saved = [str(slot.get("name", "")) if isinstance(slot, Mapping) else "" for slot in raw.get("inputs") or ()]
         outputs = [slot for slot in raw.get("outputs") or () if isinstance(slot, Mapping)]
         node.output_types = [str(slot.get("type", "*")) for slot in outputs]
         node.output_links = [list(slot.get("links") or ()) for slot in outputs]
@@ -160,11 +207,12 @@ class Reader:
         else:
             node.inputs = _merge([], saved)
             linked = any(slot.link is not None for slot in node.inputs) or any(node.output_links)
-            if kind not in VIRTUAL and node.mode not in (MUTED, BYPASSED):
-                if linked:
+            if kind not in VIRTUAL and not node.off:
+                node.left_out = not linked or (node.everywhere and not any(node.output_links))
+                if not node.left_out:
                     self.unknown.append((kind, node.title, node.id, node.properties))
                 else:
-                    log.info("%s: %r (node %s) is unknown to the server and linked to nothing: left out", self._name, kind, node.id)
+                    log.info("%s: %r (node %s) is unknown to the server and gives nothing: left out", self._name, kind, node.id)
         return node
 
 

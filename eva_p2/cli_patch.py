@@ -196,8 +196,7 @@ def _workflow_on(client: ComfyClient, workflow: Path, info: dict[str, Any], spac
         yield Finding(FAIL, "workflow", f"on {name}: {error}")
         return
     for problem in problems:
-        mend = "put the file into ComfyUI's models folder, or choose one it lists" if problem.kind == "value_not_in_list" else ""
-        yield Finding(FAIL, "workflow", f"on {name}: {problem.message}", mend)
+        yield Finding(FAIL, "workflow", f"on {name}: {problem.message}")
     if problems:
         return
     try:

@@ -250,7 +250,7 @@ def test_unknown_classes_are_all_named_with_what_to_install() -> None:
 
 def test_group_nodes_and_empty_workflows_are_named() -> None:
     sheet = Sheet().add(1, "workflow>My group", outs=("IMAGE",))
-    with pytest.raises(WorkflowError, match="group nodes"):
+    with pytest.raises(WorkflowError, match=r"group nodes.*'My group' \(node 1\).*Convert to nodes"):
         convert_workflow(sheet.done() | {"extra": {"groupNodes": {"My group": {}}}}, INFO)
     with pytest.raises(WorkflowError, match="no node that runs"):
         Sheet().add(1, "Note", ["x"]).convert()
@@ -259,6 +259,41 @@ def test_group_nodes_and_empty_workflows_are_named() -> None:
     with pytest.raises(WorkflowError, match="without id or type"):
         convert_workflow({"nodes": [{"id": 1}]}, INFO)
     assert not is_ui_format({"nodes": {}}) and is_ui_format({"nodes": []})
+
+
+def everywhere(links: list[dict[str, Any]] | None, mode: int = 0) -> dict[str, Any]:
+    """A picture sent to a saver without a line; ``links`` is what the sender's browser code wrote into the file."""
+    sheet = Sheet().add(1, "Load", ["b.png"], outs=("IMAGE", "MASK")).add(2, "SaveVideo", ["p"], {"images": "IMAGE"})
+    sheet.add(3, "Anything Everywhere", None, {"anything": "*"}, title="Send", mode=mode).link(1, 0, 3, "anything")
+    return sheet.done() | {"extra": {} if links is None else {"ue_links": links}}
+
+
+SENT = {"downstream": 2, "downstream_slot": 0, "upstream": "1", "upstream_slot": 0, "controller": 3, "type": "IMAGE"}
+
+
+def test_links_without_lines_are_followed() -> None:
+    graph = convert_workflow(everywhere([SENT]), INFO)
+    assert inputs(graph, "2")["images"] == ["1", 0]
+    assert set(graph) == {"1", "2"}, "the sender itself is nothing a server needs"
+    sender = {"input": {"optional": {"anything": ["*", {}]}}, "output": []}
+    assert set(convert_workflow(everywhere([SENT]), INFO | {"Anything Everywhere": sender})) == {"1", "2", "3"}
+    for links, mode in (([], 0), ([SENT], 4), ([SENT | {"controller": 9}], 0), ([SENT | {"downstream_slot": 7}], 0), ([{}, None], 0)):
+        assert "images" not in inputs(convert_workflow(everywhere(links, mode), INFO), "2")
+
+
+def test_links_without_lines_inside_a_subgraph_are_followed() -> None:
+    inner = Sheet().add(1, "Load", ["b.png"], outs=("IMAGE", "MASK")).add(3, "Anything Everywhere", None, {"anything": "*"})
+    raw = inner.link(1, 0, 3, "anything").definition("sub", [], [("IMAGE", "IMAGE", [])])
+    raw["extra"] = {"ue_links": [{"downstream": -20, "downstream_slot": 0, "upstream": 1, "upstream_slot": 0, "controller": 3}]}
+    sheet = Sheet().add(5, "sub", None, {}, ("IMAGE",)).add(6, "SaveVideo", ["p"], {"images": "IMAGE"}).link(5, 0, 6, "images")
+    sheet.subgraphs.append(raw)
+    assert inputs(sheet.convert(), "6")["images"] == ["5:1", 0]
+
+
+def test_links_without_lines_that_the_file_does_not_hold_are_named() -> None:
+    with pytest.raises(WorkflowError, match=r"'Send' \(node 3\) links other nodes without lines.*Convert all UEs to real links"):
+        convert_workflow(everywhere(None), INFO)
+    assert "images" not in inputs(convert_workflow(everywhere(None, mode=2), INFO), "2"), "a muted sender sends nothing"
 
 
 def test_links_that_lead_nowhere_are_no_links() -> None:
