@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 # What proxies in front of a pod answer while the server behind them is starting or gone (52x: Cloudflare's origin errors).
 AWAY_STATUS = frozenset({429, 502, 503, 504, *range(520, 528), 530})
+# How urllib3 words a name that cannot be resolved, by version and system.
+NO_SUCH_NAME = ("NameResolutionError", "Name or service not known", "nodename nor servname", "getaddrinfo failed", "No address associated")
 BACKOFF_FIRST, BACKOFF_FACTOR, BACKOFF_LONGEST = 0.25, 2.0, 10.0
 
 
@@ -128,6 +130,8 @@ class ComfyHttp:
     def away_reason(self, error: requests.RequestException) -> str:
         """Why a request did not come through, in words; raises at once for what waiting cannot mend."""
         if isinstance(error, requests.exceptions.SSLError):
+            if any(sign in str(error) for sign in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")):
+                raise ComfyError(f"ComfyUI at {self.address.shown} does not speak https there; write the address with http://") from error
             raise ComfyError(
                 f"ComfyUI at {self.address.shown}: the secure connection failed ({error}); use http:// for a server without TLS, "
                 f"or set REQUESTS_CA_BUNDLE for a private certificate"
@@ -142,6 +146,8 @@ class ComfyHttp:
             return f"did not answer within {self.timeout:g} s"
         if isinstance(error, requests.exceptions.ConnectionError) and "refused" in str(error).lower():
             return "refused the connection"
+        if any(sign in str(error) for sign in NO_SUCH_NAME):
+            return f"cannot be found: no machine is known by the name {self.address.host}"
         return f"cannot be reached ({_short(error)})"
 
     def _checked(self, response: requests.Response, method: str, path: str) -> requests.Response:
@@ -151,8 +157,10 @@ class ComfyHttp:
         where = f"{method} {path} at {self.address.shown}"
         if status in (401, 403):
             raise ComfyError(f"{where} was refused ({status}): is a token needed? Give it in the address: {self.address.shown}/?token=...")
-        text = " ".join(response.text.split())[:200]
-        raise ComfyError(f"{where} answered {status} {response.reason}" + (f": {text}" if text else ""))
+        page = response.headers.get("Content-Type", "").startswith("text/html")
+        text = "" if page else " ".join(response.text.split())[:200]
+        hint = "; is that the address of a ComfyUI, and is its path right?" if status in (404, 405, 501) else ""
+        raise ComfyError(f"{where} answered {status} {response.reason}" + (f": {text}" if text else "") + hint)
 
     def json_of(self, response: requests.Response, path: str) -> Any:
         try:

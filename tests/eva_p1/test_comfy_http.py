@@ -56,6 +56,16 @@ def test_addresses_that_are_none(url: str) -> None:
         ComfyClient(url)
 
 
+def test_wrong_addresses_say_what_is_wrong_with_them(server: FakeComfy) -> None:
+    for url, words in (
+        (server.url.replace("http://", "https://"), "does not speak https there; write the address with http://"),
+        (server.url + "/nope", "answered 404 Not Found.*is that the address of a ComfyUI"),
+        ("http://no-such-machine.invalid:8188", "no machine is known by the name no-such-machine.invalid"),
+    ):
+        with ComfyClient(url, retries=0) as client, pytest.raises(ComfyError, match=words):
+            client.object_info()
+
+
 def test_an_answer_that_is_not_json_is_named(server: FakeComfy) -> None:
     with ComfyClient(server.url + "/view?filename=x") as client, pytest.raises(ComfyError):
         client.system_stats()

@@ -83,7 +83,8 @@ def test_a_good_workflow_has_no_problems(graph: dict[str, Any], info: dict[str, 
 
 @pytest.mark.parametrize(("node", "name", "value", "kind", "words"), [
     ("10", "sampler_name", "eulr", "value_not_in_list", "'euler'"), ("10", "scheduler", "karas", "value_not_in_list", "'karras'"),
-    ("1", "unet_name", "other.safetensors", "value_not_in_list", "models/diffusion_models folder"), ("10", "cfg", 101, "value_bigger_than_max", "100"),
+    ("1", "unet_name", "other.safetensors", "value_not_in_list", "models/diffusion_models folder"),
+    ("10", "cfg", 101, "value_bigger_than_max", "100"),
     ("9", "width", 0, "value_smaller_than_min", "1"), ("10", "steps", "many", "invalid_input_type", "'many'"),
     ("12", "vae", ["9", 0], "return_type_mismatch", "takes VAE"), ("12", "vae", ["nope", 0], "missing_node", "nope"),
     ("12", "vae", ["8", 3], "missing_output", "1 output"), ("12", "vae", ["8"], "bad_linked_input", "link is"),
