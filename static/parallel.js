@@ -117,7 +117,7 @@ export class Parallel extends Emitter {
       return svg('polyline', { points: places.join(' '), class: on ? third : 'off' }, svg('title', {}, row[NAME]));
     });
     lines.sort((a, b) => Number(a.classList[0] !== 'off') - Number(b.classList[0] !== 'off'));
-    this.#box.replaceChildren(svg('svg', { width, height, role: 'img', 'aria-label': t('insights.parallel.title') }, ...lines, ...axes.map((axis, i) => this.#axis(axis, x(i), y, height, i === 0))));
+    this.#box.replaceChildren(svg('svg', { width, height, role: 'img', 'aria-label': t('insights.parallel.title') }, ...lines, ...axes.map((axis, i) => this.#axis(axis, x(i), y, height, i === 0, i === axes.length - 1))));
     const some = this.#kept.size > 0;
     const { filters, exact } = filtersOf(axes, this.#kept);
     this.#said.textContent = some ? tn('insights.parallel.kept', n, { all: rows.length }) + (exact ? '' : ` ${t('insights.parallel.partly')}`) : t('insights.parallel.how');
@@ -127,7 +127,7 @@ export class Parallel extends Emitter {
   }
 
   /** An axis with its values (the first has them at its right, where nothing is cut off), what is kept of it, and the room beside it to drag in. */
-  #axis({ name, values, free, at, own }, x, y, height, first) {
+  #axis({ name, values, free, at, own }, x, y, height, first, last) {
     const marks = free || values.length > MARKS ? [values[0], values.at(-1)] : values;
     const write = (value) => (free ? fixed(value, name === 'score' ? 2 : 1) : short(value).replace(/^(\d+)x(\d+)$/, '$1×$2'));
     const part = this.#kept.get(name);
@@ -156,7 +156,7 @@ export class Parallel extends Emitter {
     return svg('g', {},
       svg('line', { x1: x, x2: x, y1: y(0), y2: y(1) }),
       ...marks.map((value) => svg('text', { x: first ? x + 6 : x - 6, y: y(at(value)) + 4, 'text-anchor': first ? 'start' : 'end' }, write(value))),
-      svg('text', { x, y: height - 8, 'text-anchor': 'middle', class: 'parallel-name' }, own ? name : name === 'rating' ? t('insights.rating') : fieldName(name)),
+      svg('text', { x: last ? x + SIDE : x, y: height - 8, 'text-anchor': last ? 'end' : 'middle', class: 'parallel-name' }, own ? name : name === 'rating' ? t('insights.rating') : fieldName(name)),
       brush, room);
   }
 }
