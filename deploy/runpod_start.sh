@@ -35,6 +35,7 @@ watch_over() { # in the background: runs one role until it ends for good
     esac
     while true; do
         rotate "$LOG_DIR/$role.log"
+        (umask 077; : >>"$LOG_DIR/$role.log") # the server prints its address into it, with the token
         began=$SECONDS
         "${words[@]}" >>"$LOG_DIR/$role.log" 2>&1 &
         child=$!
@@ -51,7 +52,11 @@ watch_over() { # in the background: runs one role until it ends for good
     rm -f "$RUN_DIR/$role.pid"
 }
 
-is_up() { [ -f "$RUN_DIR/$1.pid" ] && kill -0 "$(cat "$RUN_DIR/$1.pid")" 2>/dev/null; }
+is_up() { # a folder that outlived its pod holds numbers that other processes have by now
+    local pid
+    [ -f "$RUN_DIR/$1.pid" ] && pid="$(cat "$RUN_DIR/$1.pid")" && kill -0 "$pid" 2>/dev/null || return 1
+    [ ! -r "/proc/$pid/cmdline" ] || grep -qa "$(basename "${BASH_SOURCE[0]}")" "/proc/$pid/cmdline"
+}
 
 start() {
     mkdir -p "$LOG_DIR" "$RUN_DIR" || exit 1

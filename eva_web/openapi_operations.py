@@ -14,9 +14,11 @@ Schema = dict[str, Any]
 _NUMBER = r"(?:[1-9][0-9]{0,3}(?:\.[1-9])?)"
 # The name of a dimension of the user's own: none of the six fields
 _OWN = r"(?!(?:sampler|scheduler|fps|cfg|cfg_scale|steps|size|width|height|extra)(?:=|$))[a-z][a-z0-9_]{0,39}"
+# No dimension twice
+_ONCE = r"(?!.*\|([a-z][a-z0-9_]*)=[^|]*\|(?:[^|]*\|)*\1=)"
 # A path below the video folder: no empty part, no "." or ".."
 NAME_PATTERN = r"^(?!\.{1,2}(?:/|$))(?!.*/\.{0,2}(?:/|$))[^/\u0000][^\u0000]*$"
-COMBO_PATTERN = rf"^(?:\*|[A-Za-z0-9_]+)\|(?:\*|[A-Za-z0-9_]+)\|(?:\*|{_NUMBER})\|(?:\*|{_NUMBER})\|(?:\*|[1-9][0-9]{{0,3}})\|(?:\*|[1-9][0-9]{{0,3}}x[1-9][0-9]{{0,3}})(?:\|{_OWN}=(?:\*|[A-Za-z_]+|{_NUMBER})){{0,4}}$"  # noqa: E501
+COMBO_PATTERN = rf"^{_ONCE}(?:\*|[A-Za-z0-9_]+)\|(?:\*|[A-Za-z0-9_]+)\|(?:\*|{_NUMBER})\|(?:\*|{_NUMBER})\|(?:\*|[1-9][0-9]{{0,3}})\|(?:\*|[1-9][0-9]{{0,3}}x[1-9][0-9]{{0,3}})(?:\|{_OWN}=(?:\*|[A-Za-z_]+|{_NUMBER})){{0,4}}$"  # noqa: E501
 
 
 def ref(name: str) -> Schema:
@@ -112,6 +114,8 @@ PARAMS: Schema = obj(
     },
     (),
 )
+COMPLETE: Schema = {**PARAMS, "required": ["sampler", "scheduler", "fps", "cfg_scale", "steps", "width", "height"]}
+_ASKED: dict[str, Schema] = {"prompt": maybe({"type": "string", "maxLength": MAX_TEXT}), "id": ID}
 BY_COMBO: Schema = {
     **obj(
         {
@@ -278,10 +282,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ),
     ("POST", "/api/request"): Operation(
         "Asks the agent for a clip.",
-        body=obj(
-            {"kind": {"enum": ["again", "vary", "try"]}, "name": maybe(STRING), "params": maybe(PARAMS), "prompt": maybe(STRING), "id": ID},
-            ("kind",),
-        ),
+        body={
+            "anyOf": [
+                obj({"kind": {"enum": ["again", "vary"]}, "name": NAME, "params": maybe(COMPLETE), **_ASKED}, ("kind", "name")),
+                obj({"kind": {"enum": ["again", "vary", "try"]}, "name": maybe(NAME), "params": COMPLETE, **_ASKED}, ("kind", "params")),
+            ]
+        },
         answer=DONE,
     ),
     ("POST", "/api/cancel_request"): Operation(

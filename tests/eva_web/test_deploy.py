@@ -59,8 +59,12 @@ def servers(folder: Path) -> list[Any]:
 
 @needs_bash
 def test_the_start_script_keeps_the_server_running(script: Any, tmp_path: Path, helpers: Any) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "server.pid").write_text(f"{os.getpid()}\n")  # left by a pod before this one: some other process by now
+    assert script("status").returncode == 1
     assert "server started" in script("start").stdout
     helpers.wait_for(lambda: lives(script.port), 30)
+    assert (tmp_path / "logs" / "server.log").stat().st_mode & 0o077 == 0, "the address with the token stands in it"
     token = (tmp_path / "token").read_text(encoding="ascii").strip()
     assert len(token) >= 32 and (tmp_path / "token").stat().st_mode & 0o077 == 0
     told = script("status")
