@@ -18,6 +18,7 @@ from eva_p1.workflow_schema import options_of, parse_input
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|OutOfMemory|allocation on device|CUBLAS_STATUS_ALLOC_FAILED|not enough memory|CUDNN_STATUS_ALLOC_FAILED", re.I
 )
+_OOM_ADVICE = "This error means you ran out of memory on your GPU"  # what execution.py adds: on workflows and batches, at length
 # ENOSPC and EDQUOT as Python and FFmpeg word them.
 _DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|There is not enough space on the disk", re.I)
 ObjectInfo = Callable[[str], Mapping[str, Any]]  # /object_info/CLASS, answered lazily: only a long list needs it
@@ -119,6 +120,7 @@ def failure(prompt_id: str, status: Mapping[str, Any], graph: Mapping[str, Any])
             kind = str(data.get("exception_type") or "error")
             text = " ".join(str(data.get("exception_message") or "").split())[:500]
             if _OUT_OF_MEMORY.search(kind) or _OUT_OF_MEMORY.search(text):
+                text = text.split(_OOM_ADVICE)[0].strip()
                 return PromptFailed(
                     f"the GPU ran out of memory at {title!r}: {text or kind}; fewer pixels or frames need less", kind="oom", node=node
                 )

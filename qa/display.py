@@ -177,10 +177,15 @@ class RichDisplay(PlainDisplay):
         self._live.stop()
 
     def line(self, text: str, style: str = "") -> None:
+        from rich.table import Table
         from rich.text import Text
 
         stamp = time.strftime("%H:%M:%S", time.localtime(self._clock()))
-        self._console.print(Text.assemble((f"{stamp}  ", "dim"), (text, style)), soft_wrap=False)
+        row = Table.grid(padding=(0, 2, 0, 0))  # what is too long goes on below itself, not below the time
+        row.add_column(no_wrap=True)
+        row.add_column(overflow="fold")
+        row.add_row(Text(stamp, style="dim"), Text(text, style=style))
+        self._console.print(row)
 
     def on_message(self, text: str) -> None:
         self.line(text, "yellow" if "waiting for" in text or "SIMULATOR" in text else "cyan")
@@ -199,14 +204,23 @@ class RichDisplay(PlainDisplay):
         )
         self._console.print(head, overflow="fold")
         detail = Text(INDENT, style="dim")
+        used = len(INDENT)
         for name, value in shown_scores(result.analysis):
-            detail.append(f"{name} ").append(f"{value:.2f}  ", style=f"not dim {score_style(value)}")
-        self._console.print(detail, overflow="fold")
+            shown = f"{value:.2f}  "
+            if used + len(name) + len(shown) - 1 > self._console.width:
+                detail.append(f"\n{INDENT}")
+                used = len(INDENT)
+            used += len(name) + 1 + len(shown)
+            detail.append(f"{name} ").append(shown, style=f"not dim {score_style(value)}")
+        self._console.print(detail, soft_wrap=True)
 
     def on_failed(self, agent: AgentControl, failure: FailedTry) -> None:
+        from rich.padding import Padding
+        from rich.text import Text
+
         snapshot = self._board.snapshot()
         self.line(f"{counter(failure.tries, snapshot['iterations']):>7}  {failure.kind}  {failure.job.combo_key}", "bold red")
-        self._console.print(f"{INDENT}{brief(failure.reason)}", style="red", markup=False)
+        self._console.print(Padding(Text(brief(failure.reason), style="red"), (0, 0, 0, len(INDENT))))
 
     # ------------------------------------------------------------ the panel
     def render(self) -> Any:

@@ -57,7 +57,7 @@ def show(state_dir: Path, space: SearchSpace | None = None, clock: Callable[[], 
                 f"{stats['combos_tried']} of {bandit.arm_count} combos tried, {minutes(_cost(store))}"
             ),
             _best(store.combo_stats()),
-            _learned(bandit),
+            _learned(bandit, bool(store.combo_stats() or prior.results)),
             _bans(store.bans()),
             _flight(store.in_flight(), clock()),
             _failures(_failed(store)),
@@ -97,7 +97,9 @@ def _best(stats: dict[str, dict[str, Any]]) -> RenderableType | None:
     return titled(title, table)
 
 
-def _learned(bandit: MultiDimensionalBandit) -> RenderableType:
+def _learned(bandit: MultiDimensionalBandit, anything: bool) -> RenderableType:
+    if not anything:
+        return Text("No clip is scored yet, so nothing was learned.")
     try:
         report = bandit_report(bandit)
         bet = bandit.recommend()

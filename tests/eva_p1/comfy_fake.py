@@ -21,7 +21,10 @@ GRAPH = {
 }
 RAISED = {  # outcome -> type and message of the exception a node raises
     "error": ("ValueError", "bad thing\n"),
-    "oom": ("torch.OutOfMemoryError", "Allocation on device 0 would exceed"),
+    "oom": (
+        "torch.OutOfMemoryError",
+        "Allocation on device 0 would exceed\nThis error means you ran out of memory on your GPU.\n\nTIPS: x",
+    ),
     "disk_full": ("av.error.OSError", "[Errno 28] No space left on device: '/out/x.mp4'"),
 }
 

@@ -152,7 +152,7 @@ def test_an_interrupt_never_hits_another_prompt(server: FakeComfy, client: Comfy
 # ---------------------------------------------------------------- failures of the prompt
 @pytest.mark.parametrize(("outcome", "kind", "words"), [
     ("error", "error", "'My sampler' (node 1) failed: ValueError: bad thing"),
-    ("oom", "oom", "ran out of memory at 'My sampler'"),
+    ("oom", "oom", "ran out of memory at 'My sampler': Allocation on device 0 would exceed; fewer pixels"),
     ("disk_full", "disk_full", "the disk of the server is full, 'My sampler' says: [Errno 28]"),
     ("no_output", "no_output", "without saving"),
 ])  # fmt: skip

@@ -88,6 +88,24 @@ def test_the_panel_fits_80_columns_and_shows_what_renders() -> None:
     assert "the GPU ran out of memory" in text
 
 
+def test_long_lines_go_on_below_themselves() -> None:
+    stream = Terminal()
+    display = RichDisplay(stream, clock=lambda: 0.0)
+    from rich.console import Console
+
+    display._console = Console(file=stream, width=80, force_terminal=True, color_system=None, highlight=False)
+    watched(display).finished(tries=7, scored=True, run_minutes=2.0, score=0.7, combo_key=KEY)
+    metrics = {"blur": 0.81, "exposure": 0.77, "blockiness": 0.92, "flicker": 0.66, "deep_quality": 0.5, "taste": 0.4}
+    analysis = Analysis(0.7, metrics, raw={"guards": {"colour": 0.3, "stutter": 0.4}})
+    display.on_scored(None, ScoredClip(job(), "eva_1.mp4", Path("eva_1.mp4"), analysis, {}, 2.0, 7, False))  # type: ignore[arg-type]
+    display.on_message("waiting for a server " + "that does not answer " * 8)
+    display.on_failed(None, FailedTry(job(), "oom", "the GPU ran out of memory " * 4, 1.0, 8))  # type: ignore[arg-type]
+    lines = stream.getvalue().splitlines()
+    assert max(len(line) for line in lines) <= 80
+    assert all(line.startswith(" " * 10) for line in lines if not line[:2].isdigit()), lines
+    assert any(line.strip().startswith("deep_quality 0.50  taste 0.40  × colour 0.30") for line in lines), lines
+
+
 def test_what_took_the_score_down_is_shown() -> None:
     """Four good scores beside a bad overall one would be a riddle: the guard that did it stands with them."""
     stream = io.StringIO()
