@@ -10,7 +10,9 @@ from pathlib import Path
 
 from eva_env_base import StateError
 from eva_state import documents
+from eva_state.files import Files
 from eva_state.journal import segments
+from eva_state.published import forget_digests
 from eva_state.store import StateStore
 from eva_state.verify import WRITERS, Progress, Report, is_held, verify
 
@@ -77,6 +79,7 @@ def rebuild(state_dir: Path, video_dir: Path | None, *, discard_edits: bool = Fa
     if is_held(state_dir / "journal" / "locks", "publish") and not takeover:
         raise StateError(busy)
     aside: list[Path] = []
+    forget_digests(state_dir, Files())
     for view in documents.VIEWS:
         path = state_dir / view
         if not path.exists():

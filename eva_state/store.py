@@ -22,10 +22,11 @@ from eva_state.guard import Guard
 from eva_state.journal import SEGMENT_BYTES, Draft, Follower, Problem, Rewound, Writer
 from eva_state.loading import Loader, Seen
 from eva_state.model import UNDOABLE, Model
+from eva_state.published import published_records
 from eva_state.reads import StoreReads
 from eva_state.records import Item, plain
 from eva_state.registers import Observation
-from eva_state.views import Publisher, published_records
+from eva_state.views import Publisher
 
 log = logging.getLogger(__name__)
 ROLES = ("server", "agent", "tool")  # each has its own journal and may run once at a time

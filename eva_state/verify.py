@@ -14,8 +14,8 @@ from eva_state.documents import APPLIED_KEY, BANDIT, KNOWLEDGE, QUEUE, QUEUE_LIS
 from eva_state.guard import Guard
 from eva_state.journal import SEGMENT_NAME, read_lines, segments
 from eva_state.model import Model
+from eva_state.published import version_on_disk
 from eva_state.records import Record
-from eva_state.views import stamp_of
 
 WRITERS = ("server", "agent", "tool")
 # What a record of each type cannot do without.
@@ -220,7 +220,7 @@ def _check_views(state_dir: Path, live: bool, report: Report) -> None:
             report.findings.append(Finding(path, None, f"cannot be parsed ({error})", "`rebuild` sets it aside and writes it anew"))
             continue
         report.views += 1
-        known = next((item for item in note.get(view, []) if tuple(item.get("stamp", ())) == stamp_of(status)), None)
+        known = version_on_disk(path, status, [item for item in note.get(view, []) if len(item.get("stamp", ())) == 3])
         if live and known is None:
             continue  # being replaced while we look
         wanted = documents.document(report.model, view)

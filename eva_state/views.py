@@ -16,13 +16,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from eva_env_base import StateError
 from eva_state import documents, hand_edits
 from eva_state.files import Files
 from eva_state.guard import Guard
 from eva_state.layouts import ViewSet
+from eva_state.published import DIGEST, Stamp, digest_of, note_of, read_note, stamp_of, version_on_disk
 
 if TYPE_CHECKING:
     from eva_state.store import StateStore
@@ -32,52 +33,6 @@ MAX_LAG_SECONDS = 2.0  # the contract's; the interval is kept below half of it
 _KEEP_OPEN = os.name != "nt"  # Windows renames no open file: there every version is encoded whole
 GRACE_SECONDS = 1.0  # a file that cannot be parsed may still be being written this long after its last change
 UNDISTURBED_SECONDS = 5.0  # after a start; then files that lack nothing are looked through as well, for the first change to be quick
-Stamp = tuple[int, int, int]  # inode, size, modification time in ns: all three stay when nobody touches the file
-
-
-def stamp_of(status: os.stat_result) -> Stamp:
-    return (status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-def note_of(state_dir: Path) -> Path:
-    return state_dir / "journal" / "published.json"
-
-
-class Note(NamedTuple):
-    """What ``published.json`` says: the form of the items and the versions of each view that may be on disk, the newest last."""
-
-    form: int
-    views: dict[str, list[dict[str, Any]]]
-
-
-def read_note(path: Path) -> Note:
-    """Empty when there is none or it cannot be read."""
-    try:
-        found = json.loads(path.read_bytes())
-        views = found["views"]
-        for version in (item for versions in views.values() for item in versions):
-            _ = tuple(version["stamp"]), version["applied"].items()  # of another form: one of the errors below
-        return Note(found.get("form", 0), views)
-    except FileNotFoundError:
-        return Note(0, {})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("%s cannot be read (%s): the views are compared with the whole journal instead", path, error)
-        return Note(0, {})
-
-
-def published_records(state_dir: Path) -> dict[str, int] | None:
-    """The newest record of each writer that every view on disk contains, those left out that somebody else wrote; None: no view."""
-    versions = []
-    for view, found in read_note(note_of(state_dir)).views.items():
-        try:
-            stamp = stamp_of((state_dir / view).stat())
-        except OSError:
-            continue  # whoever publishes will say what is wrong
-        versions += [version["applied"] for version in found if tuple(version["stamp"]) == stamp][:1]
-    if not versions:
-        return None
-    writers = {writer for applied in versions for writer in applied}
-    return {writer: min(applied.get(writer, 0) for applied in versions) for writer in writers}
 
 
 class Publisher:
@@ -101,6 +56,7 @@ class Publisher:
         self._fds: dict[str, int] = {}  # the published files, open to copy from
         self._stamps: dict[str, Stamp] = {}
         self._applied: dict[str, dict[str, int]] = {}  # what each published file contains
+        self._digests: dict[str, tuple[Stamp, str]] = {}  # of files as they were last read for it
         self._failed = ""
         self._thread = threading.Thread(target=self._run, name="eva-state-publish", daemon=True)
 
@@ -128,9 +84,26 @@ class Publisher:
             log.error("%s: the other journals cannot be read now: %s", self._dir, error)
         self.flush()
         with self._lock:
+            if self._guard.held:
+                self._seal()
             for view in list(self._fds):
                 self._forget(view)
             self._guard.release()
+
+    def _seal(self) -> None:
+        """Notes what the files hold, so that a copy of the folder is known for what it is without being compared item by item."""
+        try:
+            fresh = False
+            for view, stamp in self._stamps.items():
+                if view in self._digests and self._digests[view][0] == stamp:
+                    continue
+                found = digest_of(self._dir / view)
+                if found is not None and found[0] == stamp:
+                    self._digests[view], fresh = found, True
+            if fresh:
+                self._note({}, {})
+        except OSError as error:
+            log.info("%s: what the views hold cannot be noted: %s", self._dir, error)
 
     def model_replaced(self) -> None:
         """The store read everything anew, because records were taken back."""
@@ -295,7 +268,12 @@ class Publisher:
         """Says, before the renames, what each file is and what it is about to become."""
         views: dict[str, list[Any]] = {}
         for view in documents.VIEWS:
-            versions = [{"stamp": self._stamps[view], "applied": self._applied[view]}] if view in self._stamps else []
+            versions: list[dict[str, Any]] = []
+            if view in self._stamps:
+                versions = [{"stamp": self._stamps[view], "applied": self._applied[view]}]
+                known, digest = self._digests.get(view, (None, ""))
+                if known == self._stamps[view]:
+                    versions[0][DIGEST] = digest
             if view in new:
                 versions.append({"stamp": new[view], "applied": applied})
             views[view] = versions
@@ -319,9 +297,11 @@ class Publisher:
                 continue
             if view not in self._stamps:
                 note = read_note(self._note_path).views if note is None else note
-                known = next((item for item in note.get(view, []) if tuple(item["stamp"]) == stamp), None)
+                known = version_on_disk(path, status, note.get(view, []))
                 if known is not None:
                     self._stamps[view], self._applied[view] = stamp, known["applied"]
+                    if known.get(DIGEST):
+                        self._digests[view] = (stamp, known[DIGEST])
                     continue
                 base = note[view][-1]["applied"] if note.get(view) else None
             else:

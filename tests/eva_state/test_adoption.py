@@ -13,7 +13,7 @@ from eva_state.adoption import ENTRY, NAMED, Marked
 from eva_state.blocks import Section
 from eva_state.documents import KNOWLEDGE, RATINGS, VIEWS
 from eva_state.files import Files
-from eva_state.views import stamp_of
+from eva_state.published import stamp_of
 from tests.eva_state.conftest import KEY, make_entry
 from tests.eva_state.test_views import assert_views_say_what_the_journal_says
 

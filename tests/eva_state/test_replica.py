@@ -15,9 +15,9 @@ from eva_state import documents, hand_edits, records
 from eva_state.documents import VIEWS
 from eva_state.loading import Loader
 from eva_state.model import Model
+from eva_state.published import note_of, read_note, stamp_of
 from eva_state.records import Record
 from eva_state.store import StateStore
-from eva_state.views import note_of, read_note, stamp_of
 from tests.eva_state.account import Account, ban, ban_clip, compare, fail, finish, rate, submit, told, undo
 from tests.eva_state.conftest import KEY, make_entry
 from tests.eva_state.test_adoption import forsake
