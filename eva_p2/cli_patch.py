@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 REQUIRED = {"numpy": "numpy", "cv2": "opencv", "av": "av", "requests": "requests", "websocket": "websocket-client", "filelock": "filelock"}
 GIB = 1024**3
+INDENT = " " * 18  # of what stands below a finding's text
 # A five-second 720p clip takes 2 to 10 MB; below the first limit a night's run may fill the disk, below the second it will soon.
 LOW_DISK, NO_DISK = 5 * GIB, 1 * GIB
 
@@ -41,20 +43,32 @@ class Finding:
     mend: str = ""
 
 
-def run_doctor(settings: Settings, workflow: Path, space: Any, out: Callable[[str], Any] = print) -> int:
-    """Prints the report as it is found; 1 where something must be mended before a run, else 0."""
+def run_doctor(settings: Settings, workflow: Path, space: Any, out: Callable[[str], Any] = print, width: int | None = None) -> int:
+    """Prints the report as it is found; 1 where something must be mended before a run, else 0.
+
+    ``width``: columns of the terminal; None: that of standard output, without end where it is none.
+    """
+    if width is None:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     failed = warned = 0
     for finding in examine(settings, workflow, space):
         failed += finding.level == FAIL
         warned += finding.level == WARN
-        out(f"{finding.level:<4}  {finding.topic:<10}  {finding.text}")
+        out(_hanging(f"{finding.level:<4}  {finding.topic:<10}  {finding.text}", width, INDENT))
         if finding.mend:
-            out(f"{'':<18}-> {finding.mend}")
+            out(_hanging(f"{INDENT}-> {finding.mend}", width, INDENT + "   "))
     if failed:
         out(f"\n{failed} thing{'s' * (failed != 1)} to mend before a run.")
         return EXIT_FAILED
     out(f"\nReady to run{f', with {warned} remark' + 's' * (warned != 1) if warned else ''}.")
     return EXIT_OK
+
+
+def _hanging(line: str, width: int, indent: str) -> str:
+    """``line``, going on below ``indent`` where it is wider than ``width`` columns (0: however wide it is)."""
+    if not width or len(line) <= width:
+        return line
+    return textwrap.fill(line, max(width, 40), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def examine(settings: Settings, workflow: Path, space: Any) -> Iterator[Finding]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from eva_env_base import PROJECT_DIR
 from eva_p2 import cli_patch
-from eva_p2.cli_patch import FAIL, OK, WARN, describe_devices, folder_findings, python_findings, state_findings, workflow_findings
+from eva_p2.cli_patch import FAIL, OK, WARN, Finding, describe_devices, folder_findings, python_findings, state_findings, workflow_findings
 from eva_state.live import write_live
 
 
@@ -26,6 +28,27 @@ def test_a_folder_that_cannot_be_written_names_the_flag(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     (finding,) = folder_findings("clips", tmp_path / "file" / "sub", "--video-dir")
     assert finding.level == FAIL and "--video-dir" in finding.mend
+
+
+def test_a_folder_that_takes_no_probe_is_a_finding(tmp_path: Path) -> None:
+    """Not a traceback, also where taking the probe away again fails for the same reason."""
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    settings: Any = SimpleNamespace(video_dir=tmp_path / "file")
+    finding = cli_patch._output_folder(SimpleNamespace(shown_url="http://x"), settings)  # type: ignore[arg-type]
+    assert finding.level == FAIL and "--video-dir" in finding.mend
+
+
+def test_long_findings_go_on_below_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [Finding(FAIL, "workflow", "a word " * 30, "mend it " * 20)]
+    monkeypatch.setattr(cli_patch, "examine", lambda *_args: iter(found))
+    lines: list[str] = []
+    nothing: Any = None
+    assert cli_patch.run_doctor(nothing, nothing, nothing, out=lines.append, width=80) == 1
+    shown = "\n".join(lines).splitlines()
+    assert max(map(len, shown)) <= 80 and sum(line.startswith(" " * 18) for line in shown) >= 5
+    lines.clear()
+    cli_patch.run_doctor(nothing, nothing, nothing, out=lines.append, width=0)
+    assert len(lines) == 3, "a file gets each finding in one line"
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
