@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 STOP_SECONDS = 5.0  # how long a graceful stop waits for answers under way
 COMPRESS_FROM = 1400  # bytes: below one packet, compression saves nothing
 LINGER_SECONDS = 0.5  # reads on after an early refusal, so that the answer is not lost to a reset
+LINGERING = 16  # refused connections at a time that are read on; a flood of them is closed at once
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ class ReviewServer(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], app: App, lanes: Lanes | None = None, max_connections: int = 2000):
         self.app = app
         self.stopping = threading.Event()
+        self._cut = False  # every connection has been cut: what is still in a queue is answered no more
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         lanes = lanes or Lanes()
         self._lanes = {
@@ -146,8 +148,10 @@ class ReviewServer(ThreadingHTTPServer):
             "refused": ThreadPoolExecutor(lanes.refused, thread_name_prefix="eva-web-refused"),
         }
         self._active: set[socket.socket] = set()
+        self._refused = 0  # of those, how many are refused unread
         self._active_lock = threading.Lock()
-        self.reception = Reception(self._hand_over, _bounded_by_descriptors(max_connections))
+        self._max = _bounded_by_descriptors(max_connections)
+        self.reception = Reception(self._hand_over, self._max)
         app.connections = lambda: (self.reception.waiting, self.busy)
         super().__init__(address, _Handler)  # last: when the address cannot be had, it calls server_close
 
@@ -160,6 +164,9 @@ class ReviewServer(ThreadingHTTPServer):
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        if self.busy - self.reception.parked >= self._max:  # those that wait make room for new ones, those being answered do not
+            request.close()
+            return
         request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.reception.admit(request, client_address)
 
@@ -167,13 +174,16 @@ class ReviewServer(ThreadingHTTPServer):
         lane = "refused" if arrival.refused else lane_of(arrival.head)
         with self._active_lock:
             self._active.add(arrival.connection)
+            self._refused += arrival.refused is not None
         try:
             self._lanes[lane].submit(self._serve, arrival, lane)
         except RuntimeError:  # the lane has been shut down: the server is stopping
-            self._done(arrival.connection)
-            arrival.connection.close()
+            self._end(arrival, keep=False)
 
     def _serve(self, arrival: Arrival, lane: str) -> None:
+        if self._cut:
+            self._end(arrival, keep=False)
+            return
         try:
             handler = _Handler(arrival, arrival.client, self)  # type: ignore[arg-type]
         except Exception:
@@ -213,20 +223,19 @@ class ReviewServer(ThreadingHTTPServer):
         assert sending is not None
         sending.close()
         handler.finished(sending.sent)
-        if arrival.refused and arrival.refused.status != 408:  # who is too slow to send will not be slow to stop
+        # Who is too slow to send will not be slow to stop.
+        if arrival.refused and arrival.refused.status != 408 and self._refused <= LINGERING:
             _linger(arrival.connection)
         self._end(arrival, keep=not handler.close_connection and not self.stopping.is_set())
 
     def _end(self, arrival: Arrival, *, keep: bool) -> None:
-        self._done(arrival.connection)
+        with self._active_lock:
+            self._active.discard(arrival.connection)
+            self._refused -= arrival.refused is not None
         if keep:
             self.reception.admit(arrival.connection, arrival.client, arrival.rest)
         else:
             arrival.connection.close()
-
-    def _done(self, connection: socket.socket) -> None:
-        with self._active_lock:
-            self._active.discard(connection)
 
     @property
     def busy(self) -> int:
@@ -244,6 +253,7 @@ class ReviewServer(ThreadingHTTPServer):
         deadline = time.monotonic() + STOP_SECONDS
         while self.busy and time.monotonic() < deadline:
             time.sleep(0.02)
+        self._cut = True
         with self._active_lock:
             for connection in self._active:
                 try:
@@ -252,7 +262,7 @@ class ReviewServer(ThreadingHTTPServer):
                     log.debug("cutting a connection: %s", error)
         self.reception.close()
         for lane in self._lanes.values():
-            lane.shutdown(wait=True, cancel_futures=True)
+            lane.shutdown(wait=True)  # nothing is cancelled: each closes its connection and its file
         self.app.close()
 
     @property

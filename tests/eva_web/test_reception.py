@@ -332,3 +332,27 @@ def test_refused_requests_delay_nobody(make_site: Callable[..., Any]) -> None:
     finally:
         for connection in held:
             connection.close()
+
+
+def test_a_flood_of_refused_requests_is_over_soon(make_site: Callable[..., Any], helpers: Any) -> None:
+    """Read on one after the other, they would take a hundred seconds, and a descriptor each."""
+    site = make_site(lanes=Lanes(quick=2, media=2, pictures=1, refused=1))
+    head = b"POST /api/rate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n"
+    held = [socket.create_connection(("127.0.0.1", site.port), timeout=30) for _ in range(200)]
+    try:
+        for connection in held:
+            connection.sendall(head)
+        helpers.wait_for(lambda: not site.server.busy and not site.server.reception.waiting, 40)
+        assert site.get("/health").status == 200 and site.server._refused == 0
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def test_no_more_are_taken_in_than_may_be_answered(make_site: Callable[..., Any]) -> None:
+    site = make_site()
+    site.server._max = 0
+    with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
+        assert connection.recv(1) == b""
+    site.server._max = 100
+    assert site.get("/health").status == 200
