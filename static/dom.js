@@ -126,6 +126,15 @@ export function stored(key, usual, storage = localStorage) {
   }
 }
 
+/** Keeps a value for `stored`, as long as the browser has room. */
+export function store(key, value, storage = localStorage) {
+  try {
+    storage.setItem(key, JSON.stringify(value));
+  } catch (error) {
+    console.warn(`${key} cannot be kept:`, error.message);
+  }
+}
+
 /**
  * An open dialog; Escape and a click beside it close it.
  * @param {string} id of the element in it that is its title

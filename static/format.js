@@ -27,7 +27,7 @@ export function duration(seconds) {
   if (seconds < 90) return t('time.s', { n: Math.max(1, Math.round(seconds)) });
   const minutes = Math.round(seconds / 60);
   if (minutes < 90) return t('time.min', { n: minutes });
-  return t('time.h', { h: Math.floor(minutes / 60), min: minutes % 60 });
+  return t('time.h', { h: whole(Math.floor(minutes / 60)), min: minutes % 60 });
 }
 
 /**

@@ -35,6 +35,7 @@ function table(head, rows) {
 }
 
 const clipLink = (name) => h('a', { href: watchUrl(name), text: fileOf(name) });
+const minutesText = (n) => (n < 10 ? fixed(n, 1) : whole(Math.round(n)));
 const interval = (item) => (item.low === undefined ? '–' : `${fixed(item.low)} – ${fixed(item.high)}`);
 
 /** What the agent says of each setting, in the form of the server's effects. */
@@ -167,13 +168,13 @@ class InsightsPage {
     this.#parallel.element.hidden = !rows.length;
     this.#parallel.show(rows);
     const { cost } = this.#data;
-    const spent = { min: fixed(cost.gpu_minutes, 1), clips: whole(cost.clips), failed: whole(cost.failed), lost: fixed(cost.failed_minutes, 1), good: whole(cost.good) };
+    const spent = { min: minutesText(cost.gpu_minutes), clips: whole(cost.clips), failed: whole(cost.failed), lost: minutesText(cost.failed_minutes), good: whole(cost.good) };
     this.#fill('cost', cost.clips ? t('insights.cost.says', spent) : '', cost.days.length ? costChart(cost.days, this.#c) : null, table([t('insights.day'), t('insights.minutes'), t('insights.clips')], cost.days));
   }
 
   #progress(p) {
     this.#choice('progress', 'progress', [['pull', t('insights.pulls')], ['minutes', t('insights.minutes')]], 'pull');
-    const says = t('insights.progress.says', { n: whole(p.pull.at(-1) ?? 0), min: fixed(p.minutes.at(-1), p.minutes.at(-1) < 10 ? 1 : 0), best: fixed(p.best.at(-1)) });
+    const says = t('insights.progress.says', { n: whole(p.pull.at(-1) ?? 0), min: minutesText(p.minutes.at(-1)), best: fixed(p.best.at(-1)) });
     const head = ['insights.pulls', 'insights.minutes', 'insights.score', 'insights.best_score', 'insights.rating', 'field.clip'];
     const rows = p.pull.map((pull, i) => [pull, p.minutes[i], fixed(p.score[i]), fixed(p.best[i]), p.rating[i], clipLink(p.name[i])]);
     this.#fill('progress', p.pull.length ? says : '', p.pull.length ? progressChart(p, this.#chosen.progress, this.#c) : null, table(head.map((key) => t(key)), rows.slice(-LISTED).reverse()));

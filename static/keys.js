@@ -2,7 +2,7 @@
  * Keyboard: which key does what, remapping, and the help overlay.
  * Keys are inert while a person types or a dialog is open, and a key held down counts once.
  */
-import { button, h, openDialog, stored } from './dom.js';
+import { button, h, openDialog, store, stored } from './dom.js';
 import { hasText, t } from './i18n.js';
 
 const STORE = 'eva.keys';
@@ -171,7 +171,7 @@ export class Keys {
 
   #change(changed) {
     this.#changed = changed;
-    localStorage.setItem(STORE, JSON.stringify(changed));
+    store(STORE, changed);
     this.#index();
     document.dispatchEvent(new CustomEvent('eva:keys'));
   }

@@ -119,10 +119,24 @@ export class Outbox extends Emitter {
   #store(action) {
     const last = this.waiting().at(-1);
     if (last && last.created >= action.created) action.created = last.created + 1; // two keys in one millisecond keep their order
-    this.#storage.setItem(PREFIX + action.id, JSON.stringify(action));
+    this.#put(PREFIX + action.id, action);
     this.#show();
     this.#drainSoon(0);
     return action;
+  }
+
+  /** Keeps a value in the browser or, where that has no room left, as long as this page lives, with all that waits: sent twice it counts once. */
+  #put(key, value) {
+    try {
+      this.#storage.setItem(key, JSON.stringify(value));
+    } catch (error) {
+      console.warn('the browser has no room left; what is not sent yet lives only as long as this page:', error.message);
+      const kept = new MemoryStorage();
+      for (const action of this.waiting()) kept.setItem(PREFIX + action.id, JSON.stringify(action));
+      kept.setItem(ACKS, JSON.stringify(this.#acks()));
+      this.#storage = kept;
+      this.#put(key, value);
+    }
   }
 
   #drainSoon(ms) {
@@ -149,7 +163,7 @@ export class Outbox extends Emitter {
       this.#sending = action.id;
       try {
         const body = action.kind === 'undo' ? { event_id: this.#eventId(action.ref ?? ''), id: action.id } : action.body;
-        this.#storage.setItem(PREFIX + action.id, JSON.stringify({ ...action, tries: action.tries + 1 }));
+        this.#put(PREFIX + action.id, { ...action, tries: action.tries + 1 });
         const answer = await postJSON(ROUTES[action.kind], body);
         this.#rememberEvent(action.id, answer.event_id);
         this.#storage.removeItem(PREFIX + action.id);
@@ -184,7 +198,7 @@ export class Outbox extends Emitter {
   #rememberEvent(id, eventId) {
     if (!eventId || eventId === id) return;
     const entries = Object.entries({ ...this.#acks(), [id]: eventId });
-    this.#storage.setItem(ACKS, JSON.stringify(Object.fromEntries(entries.slice(-ACKS_KEPT))));
+    this.#put(ACKS, Object.fromEntries(entries.slice(-ACKS_KEPT)));
   }
 
   #show(status, message = '') {

@@ -1,5 +1,5 @@
 /** How fast people rate and how fast clips are made, from the server's counts as the browser saw them over the last half hour. */
-import { stored } from './dom.js';
+import { store, stored } from './dom.js';
 
 const STORE = 'eva.pace';
 const SPAN_MS = 30 * 60_000;
@@ -15,7 +15,7 @@ export function keepCount(now) {
   const kept = stored(STORE, []).filter((one) => now.at - one.at < SPAN_MS && one.at <= now.at && one.made <= now.made);
   if (now.at - (kept.at(-1)?.at ?? 0) >= APART_MS) {
     kept.push(now);
-    localStorage.setItem(STORE, JSON.stringify(kept));
+    store(STORE, kept);
   }
   return kept;
 }

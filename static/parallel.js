@@ -113,7 +113,7 @@ export class Parallel extends Emitter {
       const places = axes.flatMap(({ of, at, free }, j) => (of(row) === null ? [] : `${x(j).toFixed(1)},${y(at(of(row)) + (free ? 0 : aside)).toFixed(1)}`));
       const on = passes(row);
       n += Number(on);
-      const third = row[outcome] > cuts[1] ? 'good' : row[outcome] > cuts[0] ? 'middle' : 'poor';
+      const third = row[outcome] === order[0] ? 'poor' : row[outcome] >= cuts[1] ? 'good' : row[outcome] >= cuts[0] ? 'middle' : 'poor';
       return svg('polyline', { points: places.join(' '), class: on ? third : 'off' }, svg('title', {}, row[NAME]));
     });
     lines.sort((a, b) => Number(a.classList[0] !== 'off') - Number(b.classList[0] !== 'off'));

@@ -1,6 +1,6 @@
 /** In which order, and which of them, clips come up for review; and how often one is shown a second time. Kept in the browser. */
 import { getOptions, newId } from './api.js';
-import { Emitter, button, debounce, h, options, select, stored } from './dom.js';
+import { Emitter, button, debounce, h, options, select, store, stored } from './dom.js';
 import { fixed } from './format.js';
 import { t } from './i18n.js';
 
@@ -14,8 +14,8 @@ const RERANKED = new Set(['informative', 'disagree', 'best_predicted', 'worst_pr
 /** @typedef {{order: string, share: number, seed: string} & Record<string, any>} Settings */
 
 function kept() {
-  const found = { order: 'newest', share: 0, seed: newId().slice(0, 8), ...stored(STORE, {}) };
-  return { ...found, order: ORDERS.includes(found.order) ? found.order : 'newest' };
+  const found = { order: ORDERS[0], share: 0, seed: newId().slice(0, 8), ...stored(STORE, {}) };
+  return { ...found, order: ORDERS.includes(found.order) ? found.order : ORDERS[0] };
 }
 
 /** How a clip of the queue stands, and why it comes now: what the metrics say of it against what the person said of others like it. */
@@ -115,7 +115,7 @@ export class QueueBar extends Emitter {
   }
 
   #save() {
-    localStorage.setItem(STORE, JSON.stringify(this.settings));
+    store(STORE, this.settings);
     this.emit('change');
   }
 

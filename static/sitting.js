@@ -1,5 +1,5 @@
 /** What a person did in this tab and may take back, and what was skipped; both outlive a reload of the tab. */
-import { stored } from './dom.js';
+import { store, stored } from './dom.js';
 
 const UNDO_DEPTH = 50;
 
@@ -23,7 +23,7 @@ export class Sitting {
   }
 
   keep() {
-    sessionStorage.setItem('eva.done', JSON.stringify(this.done));
-    sessionStorage.setItem('eva.skipped', JSON.stringify([...this.skipped]));
+    store('eva.done', this.done, sessionStorage);
+    store('eva.skipped', [...this.skipped], sessionStorage);
   }
 }

@@ -125,3 +125,26 @@ def test_a_full_disk_keeps_the_rating_here_and_says_why(site, page, make_context
     page.click("#save-state")  # try again now
     page.wait_for_selector("#save-state[data-status=saved]")
     assert site.marks() == {"clip_005.mp4": 7}
+
+
+def test_a_browser_without_room_still_sends_every_rating(site, make_context):
+    make_context.expected_errors.append("ERR_INTERNET_DISCONNECTED")
+    context = make_context()
+    page = context.new_page()
+    page.add_init_script(
+        "const put = Storage.prototype.setItem; window.full = false;"
+        "Storage.prototype.setItem = function (key, value) {"
+        "  if (window.full && this === localStorage) throw new DOMException('no room', 'QuotaExceededError');"
+        "  put.call(this, key, value); };"
+    )
+    open_review(page, site)
+    context.set_offline(True)
+    page.keyboard.press("7")
+    shows(page, "clip_004.mp4")
+    page.evaluate("window.full = true")
+    page.keyboard.press("4")
+    shows(page, "clip_003.mp4")
+    page.wait_for_selector("text=Offline, 2 waiting")
+    context.set_offline(False)
+    page.wait_for_selector("#save-state[data-status=saved]")
+    assert site.marks() == {"clip_005.mp4": 7, "clip_004.mp4": 4}

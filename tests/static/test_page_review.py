@@ -39,7 +39,8 @@ def present(page: Any) -> None:
 
 def test_a_digit_rates_advances_and_is_recorded(site, page):
     open_review(page, site)
-    assert current(page) == "clip_005.mp4"  # newest first
+    assert current(page) == "clip_005.mp4"  # newest first, as no agent has ranked them
+    assert page.input_value("[name=queue_order]") == "informative"
     assert page.text_content("#left") == "6 left"
     page.keyboard.press("8")
     shows(page, "clip_004.mp4")
