@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 # and the search space contradict each other, and a person has to look.
 MAX_REFUSALS = 200
 MAX_PROMPT_DRAWS = 50
+BANNED = "it is banned"
 # Before the first price is known physics may be wrong by a factor of ten; a budget then reckons each try this many times.
 CAUTION = 3.0
 MAX_SEED = 2**48  # exact in JSON readers that hold numbers as doubles, and below every sampler node's limit
@@ -232,13 +233,15 @@ class Chooser:
         try:
             for _ in range(MAX_REFUSALS):
                 params = self._select(among, api)
-                reason = "it is banned" if self._is_banned(self._key_of(params)) else self._hooks.refusal(params)
+                reason = BANNED if self._is_banned(self._key_of(params)) else self._hooks.refusal(params)
                 if reason is None:
                     return Proposal(params)
                 refused.append(params)
         finally:
             for params in refused:
                 self._bandit.cancel(params)
+        if reason == BANNED:
+            raise UsageError("nothing is left to try: every combo is banned; lift a ban (on the QA page) or widen the search space")
         raise UsageError(f"the policies refused {len(refused)} choices in a row, the last: {reason}; widen the space or the policies")
 
     def _veto(self, params: Params) -> str | None:

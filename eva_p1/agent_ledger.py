@@ -32,6 +32,7 @@ class Ledger:
         self._sync = StateSync(bandit, store)
         self._rewards: dict[str, dict[str, float]] = {}  # combo key -> clip -> reward, oldest clip first
         self._claims: dict[str, str] = {}  # clip -> prompt id
+        self._spared: set[str] = set()  # keys whose ban was refused, because it would leave nothing to try
         self._started = False
         self.spend: Any = None  # the run's ``agent_budget.Spend``, told of every try that ends
 
@@ -184,7 +185,9 @@ class Ledger:
             try:
                 self.bandit.ban(key, reason)
             except ValueError as error:  # it would leave nothing to try
-                log.warning("%s is not banned (%s): %s", key, reason, error)
+                level = logging.INFO if key in self._spared else logging.WARNING  # a rule says the same again after every further try
+                log.log(level, "%s is not banned (%s): %s", key, reason, error)
+                self._spared.add(key)
                 return False
             try:
                 self.store.ban(key, reason=reason, by=by)

@@ -251,8 +251,9 @@ def run_agent(args: argparse.Namespace, settings: Settings) -> int:
                         agent.say(f"starts from {taken} combos tried elsewhere")
                     agent.search_v4(args.iterations)
             except EvaError:
-                if agent.get_stats_v4()["iterations"]:  # what a night gave is told also where the run could not go on
-                    display.end(agent.get_stats_v4(), len(store.in_flight()))
+                left = len(store.in_flight())
+                if left or agent.get_stats_v4()["iterations"]:  # what a night gave is told also where the run could not go on
+                    display.end(agent.get_stats_v4(), left)
                 raise
             display.end(agent.get_stats_v4(), len(store.in_flight()))
     return EXIT_INTERRUPTED if interrupted.is_set() else EXIT_OK

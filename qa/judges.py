@@ -22,6 +22,7 @@ class LazyAnalyzer:
     def __init__(self, state_dir: Path | None = None) -> None:
         self._state_dir = state_dir
         self._analyzer: Any = None
+        self._complained = False  # said once: on a full disk every clip would say the same
 
     def analyze(self, path: Path) -> dict[str, Any]:
         if self._analyzer is None:
@@ -39,7 +40,8 @@ class LazyAnalyzer:
         for name in {"thumbnail", "filmstrip", "scrub_strip", "series"} & told.keys():
             told[name] = Path(told[name]).relative_to(self._state_dir).as_posix()
         if why := found["absent"].get("pictures"):
-            log.warning("%s", why)
+            log.log(logging.INFO if self._complained else logging.WARNING, "%s", why)
+            self._complained = True
         return found
 
 

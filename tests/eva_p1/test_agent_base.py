@@ -16,6 +16,7 @@ from eva_env_base import ClipError, ComfyError, ComfyUnavailable, EvaError, Prom
 from eva_p1.agent_hooks import AgentHooks
 from eva_state.keys import combo_key
 from eva_state.store import StateStore
+from qa.patches import RecentlyBadBan
 from tests.agent_fakes import FAST, SMALL_SPACE, FakeAnalyzer, FakeComfy, make_agent, until
 
 PARAMS = {"sampler": "euler", "scheduler": "simple", "fps": 16, "cfg_scale": 2, "steps": 8, "width": 640, "height": 480}
@@ -267,6 +268,23 @@ def test_autobans_are_events(store: StateStore, comfy: FakeComfy, tmp_path: Path
         agent.search_v4(30)
         raise UsageError("banned") if store.bans() and len(store.history()) == 30 else AssertionError(store.bans())
     assert store.bans() and all(ban["by"] == "autoban" for ban in store.bans().values())
+
+
+def test_a_state_in_which_everything_is_banned_says_so(store: StateStore, comfy: FakeComfy, tmp_path: Path) -> None:
+    store.ban("*|*|*|*|*|*", reason="all of it", by="a person")
+    with pytest.raises(UsageError, match="every combo is banned; lift a ban"):
+        make_agent(store, [comfy], tmp_path).search_v4(3)
+    assert comfy.posts == []
+
+
+def test_a_rule_that_would_ban_the_last_combo_is_heard_once(
+    store: StateStore, comfy: FakeComfy, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    space = {"sampler": ["euler"], "scheduler": ["simple"], "fps": [16], "cfg_scale": [2], "steps": [8], "size": [[640, 480]]}
+    agent = make_agent(store, [comfy], tmp_path, space=space, analyzer=FakeAnalyzer(lambda _path: 0.1), policies=[RecentlyBadBan()])
+    agent.search_v4(6)
+    said = [record for record in caplog.records if "is not banned" in record.getMessage() and record.levelname == "WARNING"]
+    assert len(said) == 1 and not store.bans()
 
 
 def test_an_unbanned_combo_stays_unbanned_after_a_restart(tmp_path: Path, comfy: FakeComfy) -> None:
