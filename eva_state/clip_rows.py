@@ -84,8 +84,7 @@ class Bits:
         if count <= FEW:
             return cls.of([row for row, flag in enumerate(flags) if flag])
         made = cls()
-        mask = int(bytes(flags)[::-1].translate(_BIT_DIGITS), 2)
-        made._few, made._bytes = None, bytearray(mask.to_bytes((len(flags) >> 3) + 1, "little"))
+        made._few, made._bytes = None, bytearray(mask_where(flags).to_bytes((len(flags) >> 3) + 1, "little"))
         return made
 
     def __contains__(self, row: int) -> bool:
@@ -109,6 +108,11 @@ def mask_of(rows: Collection[int]) -> int:
     for row in rows:
         data[row >> 3] |= 1 << (row & 7)
     return int.from_bytes(data, "little")
+
+
+def mask_where(flags: list[bool]) -> int:
+    """The set of rows whose flag is true; quicker than :func:`mask_of` where they may be many."""
+    return int(bytes(flags)[::-1].translate(_BIT_DIGITS), 2) if flags else 0
 
 
 def flags_of(mask: int, size: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-WORK_SECONDS, REST_SECONDS = 0.002, 0.004
+WORK_SECONDS, REST_SECONDS = 0.002, 0.002
 
 
 class Pace:
