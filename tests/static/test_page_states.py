@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.static.conftest import keep_picture
+
 pytestmark = pytest.mark.e2e
 
 PAGES = {
@@ -20,9 +22,7 @@ NOTHING = "text=/No clips yet|Not enough clips|All rated|^Nothing is banned$/"
 WHY = "the disk is being changed"
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_loading_and_a_failing_server_are_told_and_tried_again(site, page, make_context, path):
-    make_context.expected_errors.append("500")
+def load_fail_and_retry(page: Any, site: Any, path: str, asks: str) -> None:
     held: list[Any] = []
     fails = False
 
@@ -32,20 +32,30 @@ def test_loading_and_a_failing_server_are_told_and_tried_again(site, page, make_
         else:
             held.append(route)
 
-    asks = re.compile(re.escape(PAGES[path]) + r"(\?|$)")
-    page.route(asks, answer)
+    asked = re.compile(re.escape(asks) + r"(\?|$)")
+    page.route(asked, answer)
     page.goto(site.url + path)
     page.wait_for_selector("text=Loading")
-    assert page.locator(NOTHING).count() == 0
-    assert page.locator(".vote:visible, .mark:not([disabled])").count() == 0, "nothing can be judged yet"
+    assert page.locator(NOTHING).count() == 0, path
+    assert page.locator(".vote:visible, .mark:not([disabled])").count() == 0, f"{path}: nothing can be judged yet"
     fails = True
     for route in held:
         route.fulfill(status=500, json={"status": "error", "message": WHY})
     page.wait_for_selector(f"text={WHY}")
-    assert page.locator(NOTHING).count() == 0
-    page.unroute(asks)
+    assert page.locator(NOTHING).count() == 0, path
+    keep_picture(page, f"state-error-{path.partition('?')[0].strip('/') or 'review'}")
+    page.unroute(asked)
     page.click("main button:has-text('Try again')")
     page.wait_for_selector("#clip-name a, .tile, .vote:not([disabled]), #bans:has-text('Nothing is banned'), #history li")
+
+
+def test_loading_and_a_failing_server_are_told_and_tried_again(site, make_context):
+    make_context.expected_errors.append("500")
+    context = make_context()
+    for path, asks in PAGES.items():
+        page = context.new_page()
+        load_fail_and_retry(page, site, path, asks)
+        page.close()
 
 
 def test_icons_first_needed_offline_are_there(site, context, make_context):
@@ -57,9 +67,11 @@ def test_icons_first_needed_offline_are_there(site, context, make_context):
     page.wait_for_function("() => document.querySelector('.stage video.on')?.currentTime > 0")
     context.set_offline(True)
     page.keyboard.press(" ")
-    assert page.locator("[aria-label='Play'] use").evaluate("(use) => use.getBBox().width > 0")
+    drawn = "(of) => { const use = document.querySelector(`${of} use`); return use && use.getBBox().width > 0; }"
+    page.wait_for_function(drawn, arg="[aria-label='Play']")
     page.keyboard.press("7")
     page.wait_for_selector("#save-state[data-status=offline]")
-    assert page.locator("#save-state use").evaluate("(use) => use.getBBox().width > 0")
+    page.wait_for_function(drawn, arg="#save-state[data-status=offline]")
+    keep_picture(page, "state-offline-review")
     context.set_offline(False)
     page.wait_for_selector("#save-state[data-status=saved]")
