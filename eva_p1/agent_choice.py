@@ -225,7 +225,7 @@ class Chooser:
             among = [params for params in among if reasons[self._key_of(params)] is None]
             if not among:
                 why = "; ".join(dict.fromkeys(str(reason) for reason in reasons.values()))
-                raise UsageError(f"none of the {len(reasons)} combos of the whitelist can be tried: {why}")
+                raise UsageError(f"no combo of the whitelist can be tried: {why}; lift a ban, or name other combos")
         proposed = self._proposed(agent, api)
         if proposed is not None:
             return proposed
