@@ -377,11 +377,11 @@ class Review {
 
   /** Clips that other reviewers have on screen are left to them. One that both were given at once is left before anybody could judge it. */
   #others({ others, name }) {
+    const freed = [...this.queue.elsewhere].some((name_) => !others.has(name_));
     this.queue.elsewhere = others;
     const item = this.queue.current;
     if (!item) {
-      this.queue.advance();
-      if (this.queue.current) this.#show();
+      if (freed) this.#next();
       return;
     }
     if (item.clip.name !== name || item.rated !== null) return;
