@@ -209,30 +209,42 @@ def _check_tail(path: Path, live: bool, report: Report) -> None:
 def _check_views(state_dir: Path, live: bool, report: Report) -> None:
     note = _read_note(state_dir / "journal" / "published.json", report)
     for view in VIEWS:
-        path = state_dir / view
-        try:
-            status = path.stat()
-            found = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            report.findings.append(Finding(path, None, "is not there", "The next start, or `rebuild`, writes it", problem=False))
-            continue
-        except (OSError, ValueError, RecursionError) as error:
-            report.findings.append(Finding(path, None, f"cannot be parsed ({error})", "`rebuild` sets it aside and writes it anew"))
-            continue
-        report.views += 1
-        known = version_on_disk(path, status, [item for item in note.get(view, []) if len(item.get("stamp", ())) == 3])
-        if live and known is None:
-            continue  # being replaced while we look
-        wanted = documents.document(report.model, view)
-        if canonical(view, found) == canonical(view, wanted):
-            continue
-        if known is None:
-            what = "was written by somebody else since EVA wrote it"
-            report.findings.append(Finding(path, None, what, "The next start takes the changes in", problem=False))
-        elif live or known.get("applied") != report.model.applied:
-            report.findings.append(Finding(path, None, "is older than the journal", "The next start brings it up to date", problem=False))
-        else:
-            report.findings.append(Finding(path, None, "does not say what the journal says", "`rebuild --discard-edits` writes it anew"))
+        _check_view(state_dir / view, [item for item in note.get(view, []) if len(item.get("stamp", ())) == 3], live, report)
+
+
+def _check_view(path: Path, versions: list[dict[str, Any]], live: bool, report: Report) -> None:
+    view = path.name
+    try:
+        status = path.stat()
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        report.findings.append(Finding(path, None, "is not there", "The next start, or `rebuild`, writes it", problem=False))
+        return
+    except (OSError, ValueError, RecursionError) as error:
+        report.findings.append(Finding(path, None, f"cannot be parsed ({error})", "`rebuild` sets it aside and writes it anew"))
+        return
+    report.views += 1
+    known = version_on_disk(path, status, versions)
+    if live and known is None:
+        return  # being replaced while we look
+    if alike(view, found, documents.document(report.model, view)):
+        return
+    if known is None:
+        what = "was written by somebody else since EVA wrote it"
+        report.findings.append(Finding(path, None, what, "The next start takes the changes in", problem=False))
+    elif live or known.get("applied") != report.model.applied:
+        report.findings.append(Finding(path, None, "is older than the journal", "The next start brings it up to date", problem=False))
+    else:
+        report.findings.append(Finding(path, None, "does not say what the journal says", "`rebuild --discard-edits` writes it anew"))
+
+
+def alike(view: str, one: Any, other: Any) -> bool:
+    """Whether two contents of a view say the same. Mostly the order is the same too, and nothing need be sorted for it."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = one.keys() | other.keys()
+        if all(key in one and key in other and one[key] == other[key] for key in keys if key != APPLIED_KEY):
+            return True
+    return bool(canonical(view, one) == canonical(view, other))
 
 
 def _read_note(path: Path, report: Report) -> dict[str, list[dict[str, Any]]]:
