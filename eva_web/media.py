@@ -66,7 +66,7 @@ def _respond(request: Request, name: str, body: FileBody, validators: Validators
     headers = {**validators.headers(), "Accept-Ranges": "bytes", "Cache-Control": CACHE}
     code = precondition(request.headers, validators)
     if code == 412:
-        raise HttpError(412, "the clip has changed meanwhile", headers=headers)
+        raise HttpError(412, "the clip has changed meanwhile", headers=validators.headers())
     if code is not None:
         return Response(code, headers=headers)
     if request.query.get("download"):
