@@ -22,7 +22,7 @@ const LOW = 8; // fewer clips ahead than this: ask for more
 const EDIT_PAUSE_MS = 700;
 const START_MS = 100; // the clip on screen starts before another is loaded
 const AGAIN_MS = 3000; // after a failure to read the queue
-const GLANCE_MS = 1500; // a clip that another reviewer has is left within this time, before anybody could judge it
+const GLANCE_MS = 800; // a clip that another reviewer has is left within this time, before a mark could be meant for it
 
 class Review {
   queue = new ReviewQueue();
