@@ -15,7 +15,8 @@ from eva_web.messages import HttpError
 MAX_HEADERS = 100
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2
 _REQUEST_LINE = re.compile(rf"({_TOKEN}) ([^\x00-\x20\x7f]+) HTTP/([0-9])\.([0-9])")
-_FIELD = re.compile(rf"({_TOKEN}):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*")
+_NAME = re.compile(_TOKEN)
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,10 @@ def read_head(head: bytes) -> RequestHead:
     headers: dict[str, str] = {}
     hosts = 0
     for line in lines[1:]:
-        field = _FIELD.fullmatch(line)
-        if field is None:  # folded, a space before the colon, a control character, no colon
+        name, colon, value = line.partition(":")
+        if not colon or not _NAME.fullmatch(name) or _CONTROL.search(value):  # folded, a space before the colon, a control character
             raise HttpError(400, "a header is malformed")
-        name, value = field[1].lower(), field[2]
+        name, value = name.lower(), value.strip(" \t")
         hosts += name == "host"
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return RequestHead(method, target, "HTTP/1.0" if minor == "0" else "HTTP/1.1", headers, hosts)
