@@ -196,7 +196,7 @@ class ClipIndex:
         """Size and time of a file that was only listed so far; None: it is no clip after all."""
         if self._files.get(name) is not UNSEEN:
             return
-        row = self._table.row(name)
+        row = self._table.rows[self._table.numbers[name]]
         if file is None or row.made is None:
             self._set_file(name, file)
         else:  # nothing is found or sorted by them

@@ -30,6 +30,7 @@ class ViewSet:
         self.queue = {name: Section(self._encode_queue) for name in QUEUE_LISTS}
         self.combos = Section(self._encode_combos)
         self._combo_sums: dict[str, tuple[float, float]] = {}
+        self._combo_texts: dict[str, bytes] = {}  # of combos that did not change since: a block of them is some thousand scores
         self._sections = {RATINGS: [self.ratings], KNOWLEDGE: [self.history], BANDIT: [self.combos], QUEUE: [*self.queue.values()]}
         self.due: set[str] = set()  # views whose file does not say what the model says
 
@@ -47,6 +48,7 @@ class ViewSet:
             combos = [*model.combos, *(key for key in documents.base_stats(model) if key not in model.combos)]
         wanted = self._wanted(names)
         self._combo_sums.clear()
+        self._combo_texts.clear()
         for key in sorted(combos):
             self._touch_combo(key)
         wanted[id(self.combos)] = list(self.combos.where)
@@ -136,6 +138,7 @@ class ViewSet:
             (section.touch if which == wanted else section.drop)(name)
 
     def _touch_combo(self, key: str) -> None:
+        self._combo_texts.pop(key, None)
         with self._lock:
             model = self._model()
             base = model.imports.get((BANDIT, "base"), {}).get(key)
@@ -199,12 +202,16 @@ class ViewSet:
     def _encode_combos(self, found: list[str]) -> list[bytes]:
         out = []
         for key in found:
-            with self._lock:
-                model = self._model()
-                base = model.imports.get((BANDIT, "base"), {}).get(key)
-                stat = model.combo_stat(key, None if base is None else base.data["value"])
-            if stat is not None:
-                out.append(b"%s: %s" % (dump(key), dump(stat)))
+            text = self._combo_texts.get(key)
+            if text is None:
+                with self._lock:
+                    model = self._model()
+                    base = model.imports.get((BANDIT, "base"), {}).get(key)
+                    stat = model.combo_stat(key, None if base is None else base.data["value"])
+                if stat is None:
+                    continue
+                text = self._combo_texts[key] = b"%s: %s" % (dump(key), dump(stat))
+            out.append(text)
         return out
 
 
