@@ -172,7 +172,7 @@ class BanditReads(BanditPrices):
             upper = int(np.argmax(bound_index(choice)))
             out = {
                 **self.status(),
-                "best": best_arms(grid, posterior, cells, self._counts(cells)[0], top),
+                "best": best_arms(grid, posterior, cells, self._results()[cells], top),
                 "main_effects": main_effects(grid, posterior, self._allowed),
                 "interactions": interactions(grid, posterior, self._allowed),
                 **sure,
@@ -194,12 +194,16 @@ class BanditReads(BanditPrices):
         """
         with self._lock:
             self._settle()
-            results = np.zeros(self._learner.grid.size)  # a pull in flight or a failure says nothing about quality
-            for key, stats in self._ledger.stats().items():
-                cell = self._learner.cell_of(key)
-                if cell is not None:
-                    results[cell] += stats["N"]
-            return hopeless(self._learner.grid, self._learner.posterior, self._allowed, results, threshold, least)
+            return hopeless(self._learner.grid, self._learner.posterior, self._allowed, self._results(), threshold, least)
+
+    def _results(self) -> np.ndarray:
+        """Judged clips of every cell, (A,): a pull in flight or a failure says nothing about quality."""
+        results = np.zeros(self._learner.grid.size)
+        for key, stats in self._ledger.stats().items():
+            cell = self._learner.cell_of(key)
+            if cell is not None:
+                results[cell] += stats["N"]
+        return results
 
     def _posterior_reason(self, key: str, cell: int | None) -> str | None:
         """Why the model bans this combo now, or None: enough tries, and its upper 95 % bound below what is worth trying."""
@@ -272,7 +276,8 @@ def _why(mean: np.ndarray, sd: np.ndarray, chosen: int, best: int, minutes: np.n
     if chosen == best:
         return "it is the current best, and a further try makes that surer"
     if minutes is not None and minutes[chosen] < 0.7 * minutes[best]:
-        price = f", for {minutes[chosen]:.1f} minutes instead of {minutes[best]:.1f}"
+        paid, usual = (f"{value:.1f}" if value >= 1 else f"{value:.1g}" for value in (minutes[chosen], minutes[best]))
+        price = f", for {paid} minutes instead of {usual}"
     else:
         price = ""
     if sd[chosen] > 1.5 * sd[best]:

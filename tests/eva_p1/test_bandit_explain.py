@@ -12,6 +12,7 @@ from eva_p1.bandit_model import Posterior
 from eva_p1.bandit_rows import Row
 from eva_p1.multi_bandit import MultiDimensionalBandit
 from eva_p1.search_space import SearchSpace
+from eva_state.keys import combo_key
 
 SPACE = SearchSpace(
     sampler=("euler", "heun", "lcm"),
@@ -117,3 +118,5 @@ def test_only_results_count_as_evidence():
         bandit.fail(bad)
         bandit.select_params([bad])
     assert bandit.ban_suggestions(threshold=1.0, least=6) == []
+    shown = {combo_key(arm): arm["tries"] for arm in bandit.explain(top=len(arms))["best"]}
+    assert shown[combo_key(bad)] == 0 and shown[combo_key(arms[0])] == 1
