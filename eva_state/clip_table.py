@@ -198,6 +198,9 @@ class RowTable(LazySets):
         return self._best
 
     def _find_best(self, mask: int) -> Row | None:
+        if "_buckets" not in vars(self):  # nobody has asked for them: one look at every row is much less than making them
+            scored = (row for row in self.rows if row.present and row.score is not None)
+            return max(scored, key=lambda row: (row.score, row.name), default=None)
         for bucket in sorted((key for key in self._buckets if key[0] == "score"), reverse=True):
             inside = self._buckets[bucket].as_int() & mask
             if inside:
