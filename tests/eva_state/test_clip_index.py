@@ -89,6 +89,20 @@ def test_a_removed_file_leaves_the_queue_and_keeps_its_history(world: Indexed) -
     assert world.queue() == [] and world.found(exists=False) == ["a.mp4"]
 
 
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_the_best_clip_is_the_same_whether_its_range_is_known_or_not(world: Indexed, asked_before: bool) -> None:
+    for name, score in (("a.mp4", 0.5), ("b.mp4", 0.9), ("c.mp4", 0.9), ("no score.mp4", None)):
+        world.entry(name, score)
+    index = world.open()
+    if asked_before:
+        assert world.found(index, min_score=0.6) == ["c.mp4", "b.mp4"]
+    counts = index.counts()
+    assert (counts["best_score"], counts["best_clip"], counts["total"]) == (0.9, "c.mp4", 4)
+    world.entry("c.mp4", 0.1)
+    assert index.counts()["best_clip"] == "b.mp4"
+    index.close()
+
+
 def test_a_file_without_traces_is_forgotten(world: Indexed) -> None:
     world.file("a.mp4")
     (world.videos / "a.mp4").unlink()
