@@ -210,6 +210,7 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> int:
     args = _arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the processes under way end with this one
     results = Results(args.results)
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     plans = {
