@@ -15,7 +15,7 @@ from eva_web.messages import Request, Response, json_response
 
 LINGER_SECONDS = 5.0  # a clip that was left is not given to others before its rating has reached them
 SILENT_SECONDS = 20.0  # a page repeats itself every few seconds; a hidden or closed one does not
-MOST_PAGES = 500
+MOST_PAGES, MOST_LEFT = 500, 2000
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Presence:
         self._clock = clock
         self._lock = threading.Lock()
         self._pages: dict[str, _Page] = {}
-        self._left: dict[str, tuple[str, float]] = {}  # by page, the clip it showed before and until when that lingers
+        self._left: dict[tuple[str, str], float] = {}  # (page, clip it showed before): until when that lingers; the longest ago first
 
     def show(self, page: str, clip: str | None) -> list[str]:
         """Notes what a page shows (None: nothing) and answers what is to be left to others: the clips they show or have just left.
@@ -42,11 +42,14 @@ class Presence:
         now = self._clock()
         with self._lock:
             self._pages = {name: one for name, one in self._pages.items() if now - one.heard < SILENT_SECONDS}
-            self._left = {name: (clip_left, until) for name, (clip_left, until) in self._left.items() if now < until}
+            self._left = {left: until for left, until in self._left.items() if now < until}
             mine = self._pages.pop(page, None)
             if mine is not None and mine.clip != clip:
-                self._left[page] = (mine.clip, now + LINGER_SECONDS)
-            lingering = {clip_left for name, (clip_left, _) in self._left.items() if name != page}
+                self._left.pop((page, mine.clip), None)
+                self._left[page, mine.clip] = now + LINGER_SECONDS
+                if len(self._left) > MOST_LEFT:
+                    del self._left[next(iter(self._left))]
+            lingering = {clip_left for name, clip_left in self._left if name != page}
             others = list(self._pages.values())
             since = mine.since if mine is not None and mine.clip == clip else now
             if clip is not None and len(self._pages) < MOST_PAGES:
