@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eva_env_base import PROJECT_DIR, ComfyUnavailable, PromptFailed, PromptRejected
+from eva_env_base import PROJECT_DIR, ComfyUnavailable, EvaError, PromptFailed, PromptRejected
 from eva_p1.agent_base import EnhancedVideoAgentV4
 from eva_p1.agent_types import AgentOptions
 from eva_p1.comfy_types import Finished, OutputFile, Progress, Queued
@@ -272,3 +273,37 @@ def make_agent(store: StateStore, clients: list[Any], tmp_path: Path, **changes:
     analyzer, prompts = arguments.pop("analyzer"), arguments.pop("prompts")
     kind = arguments.pop("kind", EnhancedVideoAgentV4)
     return kind(clients, store, bandit, analyzer, prompts, load_workflow(WORKFLOW), **arguments)
+
+
+class Running:
+    """A search in a thread of its own."""
+
+    def __init__(self, agent: Any, iterations: int | None):
+        self.agent = agent
+        self.error: BaseException | None = None
+        self.stats: dict[str, Any] | None = None
+        self.thread = threading.Thread(target=self._run, args=(iterations,))
+        self.thread.start()
+
+    def _run(self, iterations: int | None) -> None:
+        try:
+            self.stats = self.agent.search_v4(iterations)
+        except EvaError as error:
+            self.error = error
+
+    def end(self) -> dict[str, Any]:
+        self.thread.join(60)
+        assert not self.thread.is_alive(), "the search did not end"
+        if self.error is not None:
+            raise self.error
+        assert self.stats is not None
+        return self.stats
+
+
+def live_status(tmp_path: Path, state: str) -> dict[str, Any] | None:
+    """What the agent last said of itself, once it says that it is in this state."""
+    path = tmp_path / "state" / "agent_status.json"
+    if not path.exists():
+        return None
+    status = json.loads(path.read_text(encoding="utf-8"))
+    return status if status["state"] == state else None

@@ -24,12 +24,6 @@ SPACE = {
 OPTIONS = AgentOptions(seconds=0.5, backoff=(0.05, 0.2), give_up=1.0, rest=2.0, hold_unknown=0.0)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[StateStore]:
-    with StateStore(tmp_path / "state", role="agent", video_dir=tmp_path / "video") as opened:
-        yield opened
-
-
 @contextmanager
 def fleet(
     store: StateStore, tmp_path: Path, *faults: str, job_seconds: float = 0.3, **changes: Any

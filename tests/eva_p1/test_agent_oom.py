@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,6 @@ from tests.agent_fakes import FAST, SMALL_SPACE, FakeComfy, make_agent, until
 
 SPACE = {**SMALL_SPACE, "size": [[1280, 720], [640, 640], [832, 480]]}
 PARAMS = {"sampler": "euler", "scheduler": "simple", "fps": 24, "cfg_scale": 2, "steps": 8, "width": 1280, "height": 720}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[StateStore]:
-    with StateStore(tmp_path / "state", role="agent", video_dir=tmp_path / "video") as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,6 @@ import pytest
 from eva_env_base import EXIT_FAILED, StateError
 from eva_state.store import StateStore
 from tests.agent_fakes import FakeComfy, make_agent
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[StateStore]:
-    with StateStore(tmp_path / "state", role="agent", video_dir=tmp_path / "video") as opened:
-        yield opened
 
 
 def comfy(tmp_path: Path, simulator: bool, url: str = "http://one:1") -> FakeComfy:

@@ -1,26 +1,16 @@
-"""One contract, every policy; then what only the model's policies promise."""
+"""One contract, every policy. What only the model's policies promise: ``test_multi_bandit_model``."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 
-from eva_p1.bandit_policies import MODEL_POLICIES, POLICIES
+from eva_p1.bandit_policies import POLICIES
 from eva_p1.multi_bandit import MultiDimensionalBandit
 from eva_p1.search_space import PARAM_NAMES, SearchSpace
 from eva_state.keys import combo_key
-
-SPACE = {
-    "sampler": ["euler", "heun", "lcm"],
-    "scheduler": ["simple", "karras"],
-    "fps": [16, 24],
-    "cfg_scale": [1, 3.5, 7],
-    "steps": [4, 12, 30],
-    "size": [[832, 480], [1280, 720]],
-}
-ARMS = list(SearchSpace.from_dict(SPACE).arms())
+from tests.eva_p1.bandit_play import ARMS, SPACE, play
 
 
 @pytest.fixture(params=sorted(POLICIES))
@@ -33,21 +23,6 @@ def bandit(policy) -> MultiDimensionalBandit:
     return MultiDimensionalBandit(space=SPACE, seed=3, policy=policy)
 
 
-def _quality(params) -> float:
-    return 0.3 + 0.3 * (params["sampler"] == "heun") + 0.1 * (params["cfg_scale"] == 3.5) + 0.15 * (params["steps"] >= 12)
-
-
-def _play(bandit, pulls, seed=0, noise=0.05, **told):
-    rng = np.random.default_rng(seed)
-    chosen = []
-    for i in range(pulls):
-        params = bandit.select_params()
-        chosen.append(params)
-        bandit.update(params, float(np.clip(_quality(params) + noise * rng.standard_normal(), 0, 1)), video=f"clip{seed}_{i}.mp4", **told)
-    return chosen
-
-
-# ---------------------------------------------------------------- the contract suite
 def test_choice_is_an_arm_with_every_param(bandit):
     params = bandit.select_params()
     assert tuple(params) == PARAM_NAMES
@@ -58,7 +33,7 @@ def test_choice_is_an_arm_with_every_param(bandit):
 
 
 def test_recommendation_is_an_arm_with_mean_and_sd(bandit):
-    _play(bandit, 12)
+    play(bandit, 12)
     bet = bandit.recommend()
     assert set(bet) == {*PARAM_NAMES, "mean", "sd"}
     assert 0 <= bet["mean"] <= 1 and bet["sd"] > 0
@@ -70,19 +45,19 @@ def test_recommends_before_any_result(bandit):
 
 
 def test_same_seed_same_choices(policy):
-    runs = [_play(MultiDimensionalBandit(space=SPACE, seed=9, policy=policy), 15) for _ in range(2)]
+    runs = [play(MultiDimensionalBandit(space=SPACE, seed=9, policy=policy), 15) for _ in range(2)]
     assert runs[0] == runs[1]
 
 
 def test_other_seed_other_choices(policy):
-    runs = [[combo_key(p) for p in _play(MultiDimensionalBandit(space=SPACE, seed=s, policy=policy), 6)] for s in (1, 2)]
+    runs = [[combo_key(p) for p in play(MultiDimensionalBandit(space=SPACE, seed=s, policy=policy), 6)] for s in (1, 2)]
     assert runs[0] != runs[1]
 
 
 def test_never_a_banned_arm(bandit):
     bandit.ban("*|karras|*|*|*|*", "flickers")
     bandit.ban("heun|*|*|7|*|*")
-    for params in _play(bandit, 40):
+    for params in play(bandit, 40):
         assert params["scheduler"] != "karras"
         assert not (params["sampler"] == "heun" and params["cfg_scale"] == 7)
     bet = bandit.recommend()
@@ -124,7 +99,7 @@ def test_choice_among_given_combos(bandit):
 def test_cancelled_pull_leaves_no_trace(policy):
     plain, disturbed = (MultiDimensionalBandit(space=SPACE, seed=5, policy=policy) for _ in range(2))
     for b in (plain, disturbed):
-        _play(b, 10)
+        play(b, 10)
     before = disturbed.recommend()
     disturbed.cancel(disturbed.select_params())
     assert disturbed.in_flight == []
@@ -244,7 +219,7 @@ def test_autoban_never_takes_the_last_arm(policy):
 
 
 def test_space_can_change_and_keeps_what_was_learned(bandit):
-    _play(bandit, 15)
+    play(bandit, 15)
     before = bandit.stats()
     bandit.set_space({**SPACE, "sampler": ["heun", "uni_pc"], "fps": [16, 30]})
     assert bandit.stats() == before
@@ -272,7 +247,7 @@ def test_results_from_far_outside_the_space_are_recorded(policy, monkeypatch):
 def test_pairs_restrict_the_choice(policy):
     bandit = MultiDimensionalBandit(space={**SPACE, "pairs": [["euler", "simple"], ["heun", "karras"]]}, seed=1, policy=policy)
     assert bandit.arm_count == bandit.arms_left == 72
-    assert {(p["sampler"], p["scheduler"]) for p in _play(bandit, 12)} <= {("euler", "simple"), ("heun", "karras")}
+    assert {(p["sampler"], p["scheduler"]) for p in play(bandit, 12)} <= {("euler", "simple"), ("heun", "karras")}
 
 
 def test_failures_count_neither_as_zero_nor_as_nothing(bandit):
@@ -310,196 +285,3 @@ def test_threads_lose_nothing(bandit):
         for done in [pool.submit(work, name) for name in range(4)]:
             done.result(timeout=120)
     assert sum(stats["N"] for stats in bandit.stats().values()) == 48 and bandit.in_flight == []
-
-
-# ---------------------------------------------------------------- what the model adds
-@pytest.fixture(params=sorted(MODEL_POLICIES))
-def learner(request) -> MultiDimensionalBandit:
-    return MultiDimensionalBandit(space=SPACE, seed=3, policy=request.param)
-
-
-def test_strength_is_shared_between_combos(learner):
-    """After 25 of 216 arms, the bet is nearly the best one: no isolated-arm policy can know that."""
-    _play(learner, 25)
-    assert _quality(learner.recommend()) >= max(map(_quality, ARMS)) - 0.101
-
-
-def test_a_rating_changes_the_very_next_choice():
-    """The automatic score loves lcm; a person who agrees about the others says otherwise."""
-    bandit = MultiDimensionalBandit(space=SPACE, seed=0, beta=0.0)
-    tried = [ARMS[i * 17 % len(ARMS)] for i in range(12)]
-    for i, arm in enumerate(tried):
-        bandit.update(arm, 0.9 if arm["sampler"] == "lcm" else 0.5, video=str(i))
-    first = bandit.select_params()
-    bandit.update(first, 0.9, video="first")
-    assert first["sampler"] == "lcm"
-    assert bandit.update(first, 0.1, source="human", video="first") == []
-    second = bandit.select_params()
-    bandit.cancel(second)
-    assert second != first
-    for i, arm in enumerate(tried):
-        bandit.update(arm, 0.2 if arm["sampler"] == "lcm" else 0.5, source="human", video=str(i))
-    assert bandit.select_params()["sampler"] != "lcm"
-
-
-def test_pulls_in_flight_spread_out():
-    bandit = MultiDimensionalBandit(space=SPACE, seed=4)
-    _play(bandit, 10)
-    flying = [combo_key(bandit.select_params()) for _ in range(8)]
-    assert len(set(flying)) >= 6
-    assert bandit.in_flight == flying
-
-
-def test_out_of_memory_is_avoided_at_that_size_only(learner):
-    big = [arm for arm in ARMS if arm["width"] == 1280]
-    for arm in big[::25]:
-        learner.fail(arm, "oom", 0.5)
-    chosen = [learner.select_params() for _ in range(10)]
-    assert sum(params["width"] == 1280 for params in chosen) <= 1
-
-
-def test_a_lost_prompt_says_nothing_about_its_combo():
-    bandit = MultiDimensionalBandit(space=SPACE, seed=4)
-    for _ in range(5):
-        bandit.fail(ARMS[0], "lost")
-    assert bandit.predict(ARMS[0])["success"] == 1.0
-    bandit.fail(ARMS[0], "error")
-    assert bandit.predict(ARMS[0])["success"] < 0.7
-
-
-def test_prices_are_learned_and_weighed():
-    def tries(exponent):
-        bandit = MultiDimensionalBandit(space=SPACE, seed=1, cost_exponent=exponent)
-        rng, paid = np.random.default_rng(0), []
-        for i in range(30):
-            params = bandit.select_params()
-            paid.append(params["steps"] * params["width"] * params["height"] / 4e6)
-            bandit.update(params, float(np.clip(0.5 + 0.1 * rng.standard_normal(), 0, 1)), cost_minutes=paid[-1], video=str(i))
-        return bandit, sum(paid)
-
-    thrifty, little = tries(1.0)
-    _, much = tries(0.0)
-    assert little < 0.7 * much
-    told = thrifty.predict({**ARMS[0], "steps": 30, "width": 1280, "height": 720})["minutes"]
-    assert told == pytest.approx(30 * 1280 * 720 / 4e6, rel=0.5)
-
-
-def test_comparisons_move_the_latent_score():
-    bandit = MultiDimensionalBandit(space=SPACE, seed=1)
-    left, right = ARMS[0], ARMS[-1]
-    bandit.update(left, 0.5, video="l")
-    bandit.update(right, 0.5, video="r")
-
-    def lead():
-        return bandit.predict(left)["mean"] - bandit.predict(right)["mean"]
-
-    even = lead()
-    first = bandit.compare("l", "r", "left")
-    assert lead() > even + 0.01
-    second = bandit.compare("l", "r", "left")
-    two = lead()
-    bandit.compare("l", "r", "right", id=second)
-    assert lead() < two
-    bandit.forget_comparison(first)
-    bandit.forget_comparison(second)
-    bandit.forget_comparison("unknown")
-    assert lead() == pytest.approx(even, abs=1e-6)
-    high = bandit.predict(left)["mean"]
-    bandit.compare("l", "r", "both_bad", id="bad")
-    assert bandit.predict(left)["mean"] < high
-    with pytest.raises(ValueError, match="'x'"):
-        bandit.compare("x", "r", "left")
-    with pytest.raises(ValueError, match="winner"):
-        bandit.compare("l", "r", "maybe")
-
-
-def test_rating_order_prefers_clips_that_may_decide():
-    bandit = MultiDimensionalBandit(space=SPACE, seed=1)
-    rng = np.random.default_rng(0)
-    for i in range(40):
-        params = ARMS[int(rng.integers(len(ARMS)))]
-        bandit.update(params, float(np.clip(_quality(params) + 0.05 * rng.standard_normal(), 0, 1)), video=f"{i}")
-    bandit.update(ARMS[0], 0.4, source="human", video="rated")
-    order = bandit.rating_order()
-    assert {name for name, _ in order} == {str(i) for i in range(40)}
-    gains = [gain for _, gain in order]
-    assert gains == sorted(gains, reverse=True) and gains[0] > 0
-    keys = {clip.video: clip.key for clip in bandit._ledger.clips}
-    first = np.mean([bandit.predict(keys[name])["mean"] for name, _ in order[:10]])
-    last = np.mean([bandit.predict(keys[name])["mean"] for name, _ in order[-10:]])
-    assert first > last
-    assert [name for name, _ in bandit.rating_order(["3", "nobody"])] == ["3"]
-
-
-def test_warm_start_from_elsewhere(caplog):
-    bandit = MultiDimensionalBandit(space=SPACE, seed=1)
-    prior = [{"params": arm, "reward": _quality(arm), "cost_minutes": 2} for arm in ARMS[::9]]
-    assert bandit.warm_start([*prior, {"combo_key": "nonsense", "reward": 0.5}, {"params": ARMS[0], "reward": 7}]) == len(prior)
-    assert "nonsense" in caplog.text and "7" in caplog.text
-    assert _quality(bandit.recommend()) >= max(map(_quality, ARMS)) - 0.101
-
-
-def test_explanation_names_what_matters():
-    bandit = MultiDimensionalBandit(space=SPACE, seed=1)
-    _play(bandit, 50, noise=0.03, cost_minutes=2.0)
-    state = bandit._rng.bit_generator.state
-    told = bandit.explain()
-    assert bandit._rng.bit_generator.state == state  # asking must not change what comes next
-    assert told["main_effects"][0]["axis"] == "sampler"
-    best = told["main_effects"][0]["levels"][0]
-    assert best["level"] == "heun" and best["low"] < 0.2 < best["high"]
-    assert all(len(item["axes"]) == 2 and item["low"] <= item["effect"] <= item["high"] for item in told["interactions"])
-    assert [arm["mean"] for arm in told["best"]] == sorted((arm["mean"] for arm in told["best"]), reverse=True)
-    assert 0 <= told["p_close"] <= 1 and told["gap"] >= 0 and told["advice"] and told["next"]["why"]
-    assert told["cost"]["minutes"] == 100
-    few = MultiDimensionalBandit(space=SPACE, seed=1)
-    _play(few, 3)
-    assert few.explain()["p_close"] < told["p_close"]
-
-
-def test_ban_preview_counts():
-    bandit = MultiDimensionalBandit(space=SPACE, seed=1)
-    bandit.update(ARMS[0], 0.5)
-    bandit.update(ARMS[0], 0.7)
-    preview = bandit.ban_preview("euler|*|*|*|*|*")
-    assert preview == {"tries": 2, "mean": pytest.approx(0.6), "best": 0.7, "arms": 72, "arms_left": 144}
-    assert bandit.ban_preview("lcm|*|*|*|*|*")["mean"] is None
-    assert bandit.bans == {}
-
-
-def test_suggests_to_ban_what_is_surely_bad():
-    bandit = MultiDimensionalBandit(space=SPACE, seed=1)
-    rng = np.random.default_rng(0)
-    for arm in ARMS[::3]:
-        broken = (arm["sampler"], arm["scheduler"]) == ("lcm", "karras")
-        bandit.update(arm, float(np.clip((0.1 if broken else 0.7) + 0.05 * rng.standard_normal(), 0, 1)))
-    told = bandit.ban_suggestions()
-    assert [item["key"] for item in told] == ["lcm|karras|*|*|*|*"]
-    assert told[0]["mean"] < 0.3 and told[0]["high"] < 0.45 and told[0]["tries"] == 12
-    assert bandit.bans == {}
-    bandit.ban(told[0]["key"])
-    assert bandit.ban_suggestions() == []
-
-
-def test_rater_noise_is_learned_from_repeats():
-    """What repeated ratings tell of a person's error decides how far one rating moves the estimate."""
-
-    def after_a_rating(told):
-        bandit = MultiDimensionalBandit(space=SPACE, seed=1)
-        if told is not None:
-            bandit.set_rater_noise(*told)
-        arms = list(bandit.space.arms())
-        for i in range(8):
-            bandit.update(arms[5 * i], 0.5 + 0.01 * (i % 3), video=f"clip{i}")
-            bandit.update(arms[5 * i], 0.5 + 0.01 * (i % 3), video=f"clip{i}", source="human")
-        bandit.update(arms[7], 1.0, video="new", source="human")
-        return bandit.predict(arms[7])["mean"]
-
-    assert after_a_rating((0.25, 200)) < after_a_rating(None) < after_a_rating((0.01, 200))
-
-
-@pytest.mark.parametrize("sd, count", [(0.0, 5), (-0.1, 5), (0.6, 5), (float("nan"), 5), ("0.1", 5), (0.1, 0), (0.1, 2.5), (0.1, True)])
-def test_bad_rater_noise_is_refused(sd, count):
-    bandit = MultiDimensionalBandit(space=SPACE, seed=1)
-    with pytest.raises(ValueError, match="rater noise"):
-        bandit.set_rater_noise(sd, count)
